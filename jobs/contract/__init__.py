@@ -1,0 +1,1 @@
+"""What orchestrator and worker agree on: paths, exit codes, environment names, records."""

@@ -1,0 +1,16 @@
+"""Names of the environment variables that orchestrator and worker agree on.
+
+Values travel in files (tasks.json, spec.json); the environment carries only what a
+process must know before it can read a file.
+"""
+
+from __future__ import annotations
+
+STATE_HOME = "ORCH_HOME"  # state directory; default: .orch beside where the user works
+SITE_FILE = "ORCH_SITE"  # path of site.yaml
+FAULT = "ORCH_FAULT"  # named fault points, e.g. "commit.after_rename:kill@2"
+TASK_INDEX = "ORCH_TASK_INDEX"  # index into tasks.json (local; Slurm gives SLURM_ARRAY_TASK_ID)
+LAUNCH_ID = "ORCH_LAUNCH_ID"  # one try of one task: all its ranks share it (local)
+RANK = "ORCH_RANK"  # global rank (local; Slurm gives SLURM_PROCID)
+WORLD_SIZE = "ORCH_WORLD_SIZE"  # number of ranks (local; Slurm gives SLURM_NTASKS)
+RANK_TIMEOUT = "ORCH_RANK_TIMEOUT_SECONDS"  # a dead or hung rank ends the attempt within this

@@ -1,0 +1,218 @@
+"""The JSON records that orchestrator and worker exchange (DESIGN: "Fixed records").
+
+Readers ignore fields they do not know, so that a newer writer may add some; no field here is
+ever renamed. `read_record` is the one door from disk: it returns a value, or raises
+`BadRecord` naming the file; a missing file is `None`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MAX_RECORD_BYTES = 4 << 20
+
+
+class BadRecord(ValueError):
+    """A record on disk is not what it should be; the message names the file and the field."""
+
+
+class Record(BaseModel):
+    """Base of all records: frozen, tolerant of unknown fields when read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int = 1
+
+    def to_json(self) -> bytes:
+        """Return the record as one line of JSON."""
+        return self.model_dump_json().encode() + b"\n"
+
+
+class Overrides(BaseModel):
+    """What one submission changes about a job without editing its spec."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    micro_batch: int | None = None
+    memory_gb: float | None = None
+
+
+class TaskRecord(BaseModel):
+    """One array index of a submission."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    index: int = Field(ge=0)
+    job: str
+    overrides: Overrides = Overrides()
+    waivers: tuple[str, ...] = ()
+
+
+class WorkerSite(BaseModel):
+    """The part of site.yaml that a worker needs."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    models_root: str | None = None
+    data_root: str | None = None
+    interface: str | None = None  # network interface for gloo / nccl
+    masked_words: tuple[str, ...] = ()
+    rank_timeout_seconds: float = 60.0
+
+
+class TasksRecord(Record):
+    """tasks.json: immutable once the submission's intent is committed."""
+
+    token: str
+    scheduler: Literal["local", "slurm", "fake"]
+    tasks: tuple[TaskRecord, ...]
+    site: WorkerSite = WorkerSite()
+
+
+class EpochRecord(Record):
+    """epochs/NNNN.json: O_EXCL-created by an attempt's rank 0; the highest one holds the job."""
+
+    epoch: int
+    token: str
+    scheduler: str
+    scheduler_id: str
+    array_task: int | None = None
+    restart_count: int = 0
+    launch_id: str | None = None
+    host: str
+    boot_id: str
+    pid: int
+    pid_start: int
+    started_at: float
+    overrides: Overrides = Overrides()
+    waivers: tuple[str, ...] = ()
+
+
+class Notice(BaseModel):
+    """A preemption notice as the worker saw it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    cause: str
+    deadline: float | None = None  # wall clock, seconds
+
+
+class ProgressRecord(Record):
+    """progress.json: heartbeat; `sequence` grows by one with each writing."""
+
+    epoch: int
+    sequence: int
+    phase: str  # starting, training, evaluating, saving, testing, finished
+    step: int
+    total_steps: int
+    committed_step: int | None = None
+    loss: float | None = None
+    steps_per_second: float | None = None
+    resumed_from: str | None = None
+    reports: tuple[str, ...] = ()  # e.g. "checkpoint step-…e… quarantined: digest of … differs"
+    notice: Notice | None = None
+    written_at: float
+
+
+class Outcome(StrEnum):
+    """How a rank ended."""
+
+    COMPLETED = "completed"
+    SAVED = "saved"  # a checkpoint was committed; run me again
+    NO_PROGRESS = "no_progress"  # stopped before there was anything to save
+    CONFIGURATION = "configuration"
+    EXCEPTION = "exception"
+    DEVICE_OOM = "device_oom"
+    FENCED = "fenced"  # a higher epoch holds the job
+    PEER_LOST = "peer_lost"  # another rank died or hung
+
+
+class StopCause(StrEnum):
+    """Why a rank was asked to stop."""
+
+    PREEMPTION = "preemption"
+    TIME_LIMIT = "time_limit"
+    REHEARSAL = "rehearsal"
+    CANCEL = "cancel"
+
+
+class ErrorRecord(BaseModel):
+    """An exception, with a digest that is equal for equal tracebacks."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: str
+    message: str
+    digest: str
+    traceback: str = ""
+
+
+class ExitRecord(Record):
+    """exit.rRRRRR.json: a rank's own account of its end; beats the scheduler's."""
+
+    epoch: int
+    rank: int
+    outcome: Outcome
+    cause: StopCause | None = None
+    exit_code: int
+    last_step: int
+    committed_step: int | None = None
+    error: ErrorRecord | None = None
+    seconds_from_notice: float | None = None  # from the notice to this record
+    written_at: float | None = None
+
+
+class ControlRecord(Record):
+    """control.json: the orchestrator's word to the attempt that holds `epoch`."""
+
+    epoch: int
+    request: Literal["stop"]
+    cause: StopCause
+    deadline_seconds: float | None = None
+
+
+class ResultRecord(Record):
+    """result.json: the validated artefact that alone makes a job COMPLETED."""
+
+    job: str
+    spec_digest: str
+    epoch: int
+    exact: bool
+    inexact_reasons: tuple[str, ...] = ()
+    metrics: dict[str, dict[str, float]]
+    weights_digest: str  # of the weights that the test metrics were computed with
+    final_weights_digest: str | None = None  # of the weights after the last step
+    checkpoint_digest: str | None = None
+    data_digest: str | None = None
+    predictions_digest: str | None = None
+    steps: int
+    resumed_steps: tuple[int, ...] = ()
+    trainable_parameters: int
+    environment: dict[str, Any] = {}
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def read_record(path: Path, kind: type[RecordT]) -> RecordT | None:
+    """Return the record at `path`, or None where there is no such file.
+
+    Raises `BadRecord` when the file is too large, is not JSON or lacks a field.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_RECORD_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > MAX_RECORD_BYTES:
+        raise BadRecord(f"{path}: larger than {MAX_RECORD_BYTES} bytes")
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadRecord(f"{path}: {where}: {first['msg']}") from error

@@ -1,0 +1,237 @@
+"""What one job is: the resolved, immutable spec.
+
+`Semantic` is everything that may change the result; `Run` is everything that may not. A job's
+id is the hash of its semantic part with defaults omitted, so that a field added later with a
+default leaves every old id as it was (`tests/unit/jobs/fixtures` holds ids of each release).
+
+Units are in names; sizes are positive; unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import PositiveInt, model_validator
+
+Family = Literal["decoder", "seq2seq", "encoder"]
+
+
+class SpecModel(BaseModel):
+    """Base: frozen, strict about types, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TokenizerSpec(SpecModel):
+    """Where the tokenizer comes from: a path, or trained from the task's training text."""
+
+    path: str | None = None
+    vocab_size: Annotated[int, Field(ge=260, le=1_000_000)] = 512
+
+
+class ModelSpec(SpecModel):
+    """A model: a local path or hub id, or a configuration with random weights of a fixed seed."""
+
+    family: Family
+    path: str | None = None
+    revision: str | None = None
+    architecture: str | None = None  # of `config`; default by family (jobs.catalog)
+    config: dict[str, int | float | str | bool] | None = None
+    init_seed: NonNegativeInt = 0
+    tokenizer: TokenizerSpec = TokenizerSpec()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ModelSpec:
+        if (self.path is None) == (self.config is None):
+            raise ValueError("give exactly one of `path` and `config`")
+        if self.path is None and self.revision is not None:
+            raise ValueError("`revision` belongs to a `path`")
+        return self
+
+
+class LoraSpec(SpecModel):
+    """LoRA (Hu et al. 2021, arXiv 2106.09685) through peft."""
+
+    name: Literal["lora"]
+    rank: PositiveInt = 8
+    alpha: PositiveFloat = 16.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: tuple[str, ...] | None = None  # module names; default by architecture (jobs.catalog)
+
+
+class FullSpec(SpecModel):
+    """Full fine-tuning: every parameter is trained."""
+
+    name: Literal["full"]
+
+
+MethodSpec = Annotated[LoraSpec | FullSpec, Field(discriminator="name")]
+
+
+class TaskSpec(SpecModel):
+    """A task: a directory with `train`, `dev` and `test` files of one format.
+
+    `tsv` has two columns without a header, input and output (CrossFit layout); `jsonl` has one
+    object a line. `path` may be `package:NAME` (shipped), a name below the site's data_root, an
+    absolute path, or one relative to the matrix file.
+    """
+
+    name: Literal["tsv", "jsonl"]
+    path: str
+    input_field: str = "input"
+    output_field: str = "output"
+    prompt: str = "Input: {input} Output: "
+    max_length: PositiveInt = 64  # tokens, prompt and answer together
+    max_train_examples: PositiveInt | None = None
+    max_eval_examples: PositiveInt | None = None
+
+
+class TrainSpec(SpecModel):
+    """How long and how to train. A step is an optimizer step."""
+
+    steps: PositiveInt
+    global_batch: PositiveInt = 8
+    micro_batch: PositiveInt | None = None  # per rank; default: global_batch / ranks
+    lr: PositiveFloat = 1e-3
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0.0
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: PositiveFloat = 1e-8
+    max_grad_norm: NonNegativeFloat = 1.0  # 0: no clipping
+    evaluate_every_steps: PositiveInt | None = None  # default: only at the end
+    best_metric: Literal["loss", "accuracy"] = "loss"  # of the dev split
+    select: Literal["best", "last"] = "best"  # which weights the test evaluation uses
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> TrainSpec:
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"`warmup_steps` {self.warmup_steps} exceeds `steps` {self.steps}")
+        return self
+
+
+class EngineSpec(SpecModel):
+    """The DeepSpeed engine and its layout; part of the identity, since sums round by layout."""
+
+    ranks: Annotated[int, Field(ge=1, le=4096)] = 1
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 2
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads_per_rank: Annotated[int, Field(ge=1, le=1024)] = 1
+
+
+class Semantic(SpecModel):
+    """All that may change the result."""
+
+    model: ModelSpec
+    method: MethodSpec
+    task: TaskSpec
+    train: TrainSpec
+    engine: EngineSpec = EngineSpec()
+    seed: NonNegativeInt
+    code_digest: str | None = None
+
+    @property
+    def micro_batch(self) -> int:
+        """Examples per rank and micro-step."""
+        return self.train.micro_batch or self.train.global_batch // self.engine.ranks
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-steps per step."""
+        return self.train.global_batch // (self.micro_batch * self.engine.ranks)
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Semantic:
+        batch, ranks = self.train.global_batch, self.engine.ranks
+        micro = self.train.micro_batch or batch // ranks
+        if micro == 0 or batch % (micro * ranks):
+            raise ValueError(
+                f"`train.global_batch` {batch} is not a multiple of micro_batch × ranks"
+                f" = {micro} × {ranks}"
+            )
+        return self
+
+
+class ResourcesSpec(SpecModel):
+    """What an allocation needs, in portable words; site.yaml says how to ask for it."""
+
+    memory_gb: PositiveFloat = 2.0
+    time_limit_minutes: PositiveInt = 60
+    gpus_per_rank: NonNegativeInt = 0
+    nodes: PositiveInt | None = None  # default: the scheduler decides
+
+
+class SaveSpec(SpecModel):
+    """When periodic checkpoints are taken and how many verified ones stay."""
+
+    every_steps: PositiveInt = 100
+    keep: Annotated[int, Field(ge=2, le=100)] = 2
+
+
+class RetrySpec(SpecModel):
+    """Budgets per cause; preemptions and time limits are free while the committed step grows."""
+
+    restarts_without_progress: PositiveInt = 3
+    exceptions: NonNegativeInt = 0  # further attempts after an exception
+    incomplete: NonNegativeInt = 1  # exit 0 without a valid result
+    node_failures: NonNegativeInt = 10
+    max_memory_gb: PositiveFloat | None = None  # cap of memory escalation
+
+
+class RehearsalSpec(SpecModel):
+    """Preempt the job once by the site's signal sequence when it has passed `at_step`."""
+
+    at_step: PositiveInt
+
+
+class Run(SpecModel):
+    """How the job is run; never part of its identity."""
+
+    resources: ResourcesSpec = ResourcesSpec()
+    save: SaveSpec = SaveSpec()
+    retry: RetrySpec = RetrySpec()
+    grace_seconds: PositiveFloat = 30.0
+    rehearsal: RehearsalSpec | None = None
+    base_dir: str | None = None  # absolute; relative paths of the semantic part start here
+
+
+class JobSpec(SpecModel):
+    """spec.json."""
+
+    schema_version: int = 1
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    name: str
+    semantic: Semantic
+    run: Run = Run()
+
+    @model_validator(mode="after")
+    def _id_is_the_hash(self) -> JobSpec:
+        if self.id != job_id(self.semantic):
+            raise ValueError(f"id {self.id} is not the hash of the semantic part")
+        return self
+
+    def to_json(self) -> bytes:
+        """Return spec.json's bytes."""
+        return canonical_json(self.model_dump(mode="json")) + b"\n"
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one JSON text of a value: sorted keys, no spaces, ASCII, no NaN."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
+
+
+def semantic_digest(semantic: Semantic) -> str:
+    """Return the hex sha256 of the canonical semantic part, defaults omitted."""
+    return hashlib.sha256(
+        canonical_json(semantic.model_dump(mode="json", exclude_defaults=True))
+    ).hexdigest()
+
+
+def job_id(semantic: Semantic) -> str:
+    """Return the job id: the first 16 hex digits of `semantic_digest`."""
+    return semantic_digest(semantic)[:16]
