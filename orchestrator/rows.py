@@ -1,0 +1,101 @@
+"""What the service tells its callers: frozen rows, ready for a table or for JSON.
+
+The field names of `JobRow` and `ResultRow` are the documented JSON of `orch status` and
+`orch results`; fields may be added, never renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jobs.spec import JobSpec
+from jobs.states import JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watcher:
+    """Who keeps the matrix moving; `last_tick` is wall clock seconds."""
+
+    alive: bool
+    host: str | None = None
+    pid: int | None = None
+    last_tick: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """One job as `orch status` shows it."""
+
+    id: str
+    name: str
+    matrices: tuple[str, ...]
+    state: JobState
+    step: int | None
+    total_steps: int
+    epoch: int | None  # of the newest attempt; None before the first
+    attempts: int
+    preemptions: int
+    scheduler: str | None
+    scheduler_id: str | None  # e.g. "1234_7", or the local launcher's pid
+    reason: str  # why it waits, was restarted or stopped, in plain words
+    phase: str | None = None
+    loss: float | None = None
+    committed_step: int | None = None
+    lost_steps: int = 0  # steps that had to be run again
+    reports: tuple[str, ...] = ()  # e.g. quarantined checkpoints
+    heartbeat_age_seconds: float | None = None
+    state_since: float | None = None  # wall clock seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """One job as `orch results` shows it; metrics are empty until it is COMPLETED."""
+
+    id: str
+    name: str
+    matrices: tuple[str, ...]
+    state: JobState
+    attempts: int
+    preemptions: int
+    exact: bool | None
+    weights_digest: str | None
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    steps: int | None = None
+    trainable_parameters: int | None = None
+    axes: Mapping[str, object] = field(
+        default_factory=dict
+    )  # dotted key -> value, where jobs differ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a submission would do (or did)."""
+
+    cells: int
+    unique_jobs: int
+    new: int
+    unchanged: int
+    jobs: tuple[JobSpec, ...]
+    new_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitReport:
+    """What a submission did: the plan, and what the scheduler said."""
+
+    plan: Plan
+    submitted: int  # jobs accepted by the scheduler now
+    waiting: int  # jobs kept back for now (slots, limits, an uncertain answer)
+    refused: tuple[str, ...] = ()  # the scheduler's words, one a group
+    unreachable: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TickReport:
+    """What one tick did."""
+
+    happenings: tuple[str, ...]  # one line each, for people
+    open_jobs: int  # jobs that are neither terminal nor held
+    unreachable: str | None = None
+    warnings: tuple[str, ...] = ()
