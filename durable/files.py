@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,18 +69,22 @@ def publish_new(path: Path, data: bytes) -> bool:
     return published
 
 
-def publish_dir(staged: Path, final: Path) -> None:
+def publish_dir(
+    staged: Path, final: Path, *, before_rename: Callable[[], None] | None = None
+) -> None:
     """Give a staged directory, whose files are already fsynced, its final name.
 
-    Every directory below `staged` is fsynced, then renamed as a whole, then the parent is
-    fsynced. Raises `AlreadyThere` if `final` exists, OSError otherwise; `staged` then remains,
-    except when only the last fsync failed.
+    Every directory below `staged` is fsynced, then `before_rename` is called (a fence that may
+    raise), then the whole is renamed, then the parent is fsynced. Raises `AlreadyThere` if `final`
+    exists, OSError otherwise; `staged` then remains, except when only the last fsync failed.
     """
     for directory, _, _ in os.walk(staged, topdown=False):
         fsync_dir(Path(directory))
     if os.path.lexists(final):  # rename() would silently replace an *empty* directory
         raise AlreadyThere(f"{final} exists already; a published directory is never replaced")
     identity = _inode(staged)
+    if before_rename is not None:
+        before_rename()
     faults.hit("publish_dir.before_rename")
     try:
         staged.rename(final)
@@ -172,6 +177,7 @@ def _write_new(path: Path, data: bytes | memoryview, *, sync: bool) -> None:
     try:
         _write_all(descriptor, data)
         if sync:
+            faults.hit("files.before_fsync")
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -1,0 +1,204 @@
+"""MANIFEST.json: what a checkpoint consists of, to the byte (DESIGN: "Fixed records").
+
+The file is canonical JSON plus a newline. Its field `manifest_digest` is the sha256 of the
+canonical JSON without that field; this rule is the same in every version, so that a flipped bit
+in `version` is told from a newer format. The digest by which others name a checkpoint (a child's
+`parent`, a result's `checkpoint_digest`) is the sha256 of the whole file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from checkpoints.errors import BrokenCheckpoint, NewerFormat
+from jobs.contract.paths import checkpoint_name
+from jobs.spec import canonical_json
+
+MANIFEST = "MANIFEST.json"
+FORMAT: Literal["orch-checkpoint"] = "orch-checkpoint"
+VERSION = 1
+MAX_MANIFEST_BYTES = 64 << 20  # 10,000 ranks of 20 files stay below
+_SELF_CHECK = "manifest_digest"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+def digest_of(data: bytes | memoryview) -> str:
+    """Return `sha256:<hex>` of `data`."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def rank_directory(rank: int) -> str:
+    """Return the directory of a rank within a checkpoint, e.g. `rank-00000`."""
+    return f"rank-{rank:05d}"
+
+
+def check_file_name(name: str) -> str:
+    """Return `name` if it is a plain file name. Raises ValueError."""
+    if not _FILE_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot be a file of a checkpoint: use 1 to 128 characters of"
+            " A-Z a-z 0-9 . _ - that begin with a letter or digit"
+        )
+    return name
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class FileEntry(_Model):
+    """One file of a checkpoint. JSON-able by `model_dump()`, back by `model_validate()`."""
+
+    path: str  # "rank-00000/<name>"
+    rank: Count
+    bytes: Count
+    digest: Digest
+
+    @model_validator(mode="after")
+    def _path_is_the_ranks(self) -> Self:
+        directory, _, name = self.path.partition("/")
+        if directory != rank_directory(self.rank):
+            raise ValueError(f"path {self.path!r} is not below {rank_directory(self.rank)}/")
+        check_file_name(name)
+        return self
+
+
+class Parent(_Model):
+    """The checkpoint that the attempt resumed from: digest saved = digest loaded."""
+
+    name: str
+    digest: Digest
+
+
+class Position(_Model):
+    """Where in the data the next step begins."""
+
+    samples: Count  # consumed by optimizer steps so far, over all ranks
+    order_digest: str  # of what determines the order of the data
+
+
+class Base(_Model):
+    """The frozen weights, which are not stored."""
+
+    source: str
+    revision: str | None = None
+    digest: str | None = None
+
+
+class Environment(_Model):
+    """What must stay the same for a resume to be exact."""
+
+    versions: dict[str, str] = {}
+    device_model: str | None = None
+    threads: int | None = None
+
+
+class ManifestHeader(_Model):
+    """What the worker says about a checkpoint; the store adds job, spec and files."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    step: Count
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]  # e.g. periodic, notice, best
+    parent: Parent | None = None
+    world_size: Annotated[int, Field(ge=1, le=100_000)]
+    engine: dict[str, Any] = {}
+    position: Position
+    states: Annotated[tuple[str, ...], Field(strict=False)]
+    base: Base | None = None
+    environment: Environment = Environment()
+    waivers: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    extra: dict[str, Any] = {}  # the worker's own, e.g. the best metric so far
+
+    @property
+    def name(self) -> str:
+        """The directory name of the committed checkpoint."""
+        return checkpoint_name(step=self.step, epoch=self.epoch)
+
+
+class Manifest(ManifestHeader):
+    """A whole manifest: every rank has files, every path is its rank's, no path twice."""
+
+    format: Literal["orch-checkpoint"] = FORMAT
+    version: Annotated[int, Field(ge=1, le=VERSION)] = VERSION
+    job: str
+    spec_digest: str
+    files: Annotated[tuple[FileEntry, ...], Field(strict=False)]
+
+    @model_validator(mode="after")
+    def _every_rank_has_files(self) -> Self:
+        paths = {entry.path.casefold() for entry in self.files}
+        if len(paths) != len(self.files):
+            raise ValueError("a path is listed twice (upper and lower case count as equal)")
+        ranks = {entry.rank for entry in self.files}
+        missing = sorted(set(range(self.world_size)) - ranks)
+        if missing:
+            raise ValueError(f"ranks {missing[:8]} of {self.world_size} have no files")
+        if len(ranks) != self.world_size:
+            raise ValueError(f"rank {max(ranks)} is outside a world of {self.world_size}")
+        return self
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all files in bytes, without the manifest."""
+        return sum(entry.bytes for entry in self.files)
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """Return the bytes of MANIFEST.json. Raises ValueError for NaN or values JSON lacks."""
+    body = manifest.model_dump(mode="json")
+    return canonical_json({**body, _SELF_CHECK: digest_of(canonical_json(body))}) + b"\n"
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Return the manifest. Raises `BrokenCheckpoint`, and `NewerFormat` for an intact newer one."""
+    body = _parse(data)
+    recorded = body.pop(_SELF_CHECK, None)
+    found = digest_of(canonical_json(body))
+    if recorded != found:
+        raise BrokenCheckpoint(
+            "the manifest's own digest differs", MANIFEST, expected=str(recorded), found=found
+        )
+    if canonical_json({**body, _SELF_CHECK: found}) + b"\n" != data:
+        raise BrokenCheckpoint("the manifest is not in canonical form", MANIFEST)
+    if body.get("format") != FORMAT:
+        raise BrokenCheckpoint(
+            "unknown format", MANIFEST, expected=FORMAT, found=ascii(body.get("format"))
+        )
+    version = body.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise NewerFormat(
+            f"written in format version {version}, this orch reads versions up to {VERSION}:"
+            " use the orch that wrote it, or a newer one",
+            MANIFEST,
+            expected=str(VERSION),
+            found=str(version),
+        )
+    try:
+        return Manifest.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise BrokenCheckpoint(f"{field}: {first['msg']}", MANIFEST) from error
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        offset = getattr(error, "pos", None)
+        raise BrokenCheckpoint("the manifest is not JSON", MANIFEST, offset=offset) from error
+    if not isinstance(body, dict):
+        raise BrokenCheckpoint("the manifest is not a JSON object", MANIFEST)
+    try:
+        canonical_json(body)
+    except (ValueError, RecursionError) as error:  # NaN and Infinity, which json.loads accepts
+        raise BrokenCheckpoint("the manifest is not canonical JSON", MANIFEST) from error
+    return body

@@ -1,0 +1,86 @@
+"""Staging: where the ranks put their shards before a checkpoint gets its name.
+
+All ranks of one save write below one directory that nobody else uses: its name has step, epoch
+and the number of this save's try. Ranks stage in lockstep, so each counts the same tries.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from checkpoints.errors import StagingFailed
+from checkpoints.manifest import FileEntry, check_file_name, digest_of, rank_directory
+from durable import faults
+from durable.files import fsync_dir, private_dir, write_durable
+from jobs.contract.paths import checkpoint_name
+
+STAGING = "staging"
+_STAGING_NAME = re.compile(r"step-\d{8,}\.e(\d{4,})\.t\d+")
+
+
+def staging_name(*, step: int, epoch: int, attempt: int) -> str:
+    """Return the directory name of one try at one save."""
+    return f"{checkpoint_name(step=step, epoch=epoch)}.t{attempt}"
+
+
+def staging_epoch(name: str) -> int | None:
+    """Return the epoch that owns a staging directory, None for names that are not ours."""
+    match = _STAGING_NAME.fullmatch(name)
+    return int(match[1]) if match else None
+
+
+class ShardWriter:
+    """One rank's part of one checkpoint. After the first failure it is dead for good."""
+
+    def __init__(self, directory: Path, *, rank: int) -> None:
+        self.rank = rank
+        self.directory = directory / rank_directory(rank)
+        self._entries: list[FileEntry] = []
+        self._dead: str | None = None
+        faults.hit("stage.before_mkdir")
+        private_dir(directory)
+        # Must be new: an existing one has files of a try that failed, or of another rank.
+        self.directory.mkdir(mode=0o700)
+        faults.hit("stage.after_mkdir")
+
+    def write(self, name: str, data: bytes | memoryview) -> FileEntry:
+        """Write and fsync one file; its digest is of `data` in memory, not of what was stored.
+
+        Raises ValueError for a bad or repeated name, `StagingFailed` after an earlier failure,
+        OSError when writing fails: this shard is then dead, nothing of it may be used.
+        """
+        self._check_open()
+        path = f"{rank_directory(self.rank)}/{check_file_name(name)}"
+        if any(entry.path.casefold() == path.casefold() for entry in self._entries):
+            raise ValueError(f"{path} was written already")
+        view = memoryview(data).cast("B")
+        entry = FileEntry(path=path, rank=self.rank, bytes=view.nbytes, digest=digest_of(view))
+        try:
+            faults.hit("stage.before_write")
+            write_durable(self.directory / name, view)
+            faults.hit("stage.after_write")
+        except BaseException as error:
+            self._dead = f"{path}: {error}"
+            raise
+        self._entries.append(entry)
+        return entry
+
+    def finish(self) -> list[FileEntry]:
+        """Make the shard durable and return its files, for rank 0 to commit."""
+        self._check_open()
+        try:
+            faults.hit("stage.before_finish")
+            fsync_dir(self.directory)
+        except BaseException as error:
+            self._dead = str(error)
+            raise
+        entries = list(self._entries)
+        self._dead = "the shard is finished"
+        return entries
+
+    def _check_open(self) -> None:
+        if self._dead is not None:
+            raise StagingFailed(
+                f"{self.directory} takes no more files: {self._dead}; stage the checkpoint anew"
+            )
