@@ -51,7 +51,10 @@ def check_file_name(name: str) -> str:
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    # "constants": NaN and Infinity must fail loudly in canonical_json, not become null on the way.
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", strict=True, ser_json_inf_nan="constants"
+    )
 
 
 class FileEntry(_Model):

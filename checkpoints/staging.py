@@ -19,9 +19,9 @@ STAGING = "staging"
 _STAGING_NAME = re.compile(r"step-\d{8,}\.e(\d{4,})\.t\d+")
 
 
-def staging_name(*, step: int, epoch: int, attempt: int) -> str:
+def staging_name(*, step: int, epoch: int, try_number: int) -> str:
     """Return the directory name of one try at one save."""
-    return f"{checkpoint_name(step=step, epoch=epoch)}.t{attempt}"
+    return f"{checkpoint_name(step=step, epoch=epoch)}.t{try_number}"
 
 
 def staging_epoch(name: str) -> int | None:

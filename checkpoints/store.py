@@ -80,17 +80,22 @@ class CheckpointStore:
         self._tries: dict[tuple[int, int], dict[int, int]] = {}  # (epoch, step) -> rank -> tries
         self._verified: dict[str, int] = {}  # name -> inode, verified by this object
 
-    def stage(self, *, step: int, epoch: int, rank: int) -> ShardWriter:
+    def stage(
+        self, *, step: int, epoch: int, rank: int, try_number: int | None = None
+    ) -> ShardWriter:
         """Begin this rank's shard of one save. All ranks call it once per save, in lockstep.
 
-        Raises `AlreadyThere` if that checkpoint is committed, OSError.
+        `try_number`: which try at this very step and epoch, from 1, if the ranks agree on it
+        themselves; otherwise each counts its own calls. Raises `AlreadyThere` if that checkpoint
+        is committed, OSError.
         """
         tries = self._tries.setdefault((epoch, step), {})
-        tries[rank] = tries.get(rank, 0) + 1  # before anything can fail: ranks count alike
+        # Before anything can fail, so that ranks count alike.
+        tries[rank] = try_number or tries.get(rank, 0) + 1
         final = self.root / checkpoint_name(step=step, epoch=epoch)
         if os.path.lexists(final):
             raise AlreadyThere(f"{final} is committed already; a checkpoint is never replaced")
-        return ShardWriter(self._staged(step=step, epoch=epoch, attempt=tries[rank]), rank=rank)
+        return ShardWriter(self._staged(step=step, epoch=epoch, try_number=tries[rank]), rank=rank)
 
     def commit(
         self, header: ManifestHeader, entries: Iterable[FileEntry], *, fence: Callable[[], None]
@@ -246,10 +251,10 @@ class CheckpointStore:
         tries = self._tries.get((epoch, step))
         if tries is None:
             raise ValueError(f"step {step} of epoch {epoch} was not staged through this store")
-        return self._staged(step=step, epoch=epoch, attempt=max(tries.values()))
+        return self._staged(step=step, epoch=epoch, try_number=max(tries.values()))
 
-    def _staged(self, *, step: int, epoch: int, attempt: int) -> Path:
-        name = staging_name(step=step, epoch=epoch, attempt=attempt)
+    def _staged(self, *, step: int, epoch: int, try_number: int) -> Path:
+        name = staging_name(step=step, epoch=epoch, try_number=try_number)
         return private_dir(self.root / STAGING) / name
 
     def _path(self, name: str) -> Path:

@@ -50,6 +50,7 @@ class ModelSpec(SpecModel):
     config: dict[str, int | float | str | bool] | None = None
     init_seed: NonNegativeInt = 0
     tokenizer: TokenizerSpec = TokenizerSpec()
+    content_digest: str | None = None  # of a local directory's files, filled in at submission
 
     @model_validator(mode="after")
     def _one_source(self) -> ModelSpec:
@@ -95,6 +96,7 @@ class TaskSpec(SpecModel):
     max_length: PositiveInt = 64  # tokens, prompt and answer together
     max_train_examples: PositiveInt | None = None
     max_eval_examples: PositiveInt | None = None
+    content_digest: str | None = None  # of the files, filled in at submission: new data, new job
 
 
 class TrainSpec(SpecModel):

@@ -68,6 +68,8 @@ class Known:
     restarts: int = 0
     # A cancelled task: by a person (uid of somebody or ours) rather than by the site.
     by_person: bool = False
+    # How people name the task to this scheduler ("1234_7", a pid); "" = scheduler id and index.
+    task_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,35 @@
+"""What is wrong with what a user wrote.
+
+ValueError
+└── MatrixInvalid      one or more problems, each with file, line, column, key and fix
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Problem:
+    """One thing to repair. Lines and columns count from 1; the key is dotted, "" for the file."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        fix = f" ({self.fix})" if self.fix else ""
+        return f"{self.file}:{self.line}:{self.column}: {key}{self.message}{fix}"
+
+
+class MatrixInvalid(ValueError):
+    """A matrix cannot be submitted; nothing was changed. Lists every problem, in file order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(str(problem) for problem in self.problems))

@@ -1,0 +1,150 @@
+"""From a cell to a job: every section judged and checked, then put in normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from jobs.matrix.checks_model import check_method, check_model, known_architecture
+from jobs.matrix.checks_run import check_length, check_resources, check_train
+from jobs.matrix.checks_task import check_task
+from jobs.matrix.expansion import Cell
+from jobs.matrix.fields import REQUIRED_SECTIONS, RUN_SECTIONS, SEMANTIC_SECTIONS
+from jobs.matrix.findings import Finding
+from jobs.matrix.normal_form import normal_method, normal_model, normal_task, normal_train
+from jobs.matrix.sections import Judged, SectionReader
+from jobs.spec import Run, Semantic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roots:
+    """Where names of models and tasks are looked up."""
+
+    base_dir: Path
+    models_root: Path | None = None
+    data_root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """A cell's parts of a spec."""
+
+    semantic: Semantic
+    run: Run
+
+
+class Assembler:
+    """Turns cells into parts of specs. What equal sections have in common is done once."""
+
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._sections = SectionReader()
+        self._checked: dict[tuple[Any, ...], tuple[Finding, ...]] = {}
+        self._normal: dict[tuple[Any, ...], Any] = {}
+
+    def assemble(self, cell: Cell) -> tuple[Assembled | None, tuple[Finding, ...]]:
+        """Return the cell's parts, or None and every finding."""
+        findings = [
+            Finding(path=(name,), message="is required", fix=f"add `{name}:`", at_key=True)
+            for name in REQUIRED_SECTIONS
+            if name not in cell.data
+        ]
+        sections = _Sections(
+            {name: self._sections.judge(name, raw) for name, raw in cell.data.items()}
+        )
+        for judged in sections.judged.values():
+            findings += judged.findings
+        findings += self._check(sections)
+        if findings:
+            return None, tuple(findings)
+        try:
+            return self._build(sections), ()
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}"
+            return None, (Finding(path=("task",), message=message, fix="make it readable"),)
+        except ValidationError as error:  # the spec knows more than the checks
+            message = error.errors(include_url=False)[0]["msg"]
+            return None, (Finding(path=(), message=message, fix="change one of them"),)
+
+    def _check(self, sections: _Sections) -> Iterator[Finding]:
+        base_dir, models_root = self._roots.base_dir, self._roots.models_root
+        models: dict[str, Any] = {"base_dir": base_dir, "models_root": models_root}
+        checks: list[tuple[Callable[..., Iterable[Finding]], tuple[str, ...], dict[str, Any]]] = [
+            (check_model, ("model",), models),
+            (check_method, ("method", "model"), models),
+            (check_task, ("task",), {"base_dir": base_dir, "data_root": self._roots.data_root}),
+            (check_train, ("train", "engine"), {}),
+            (check_length, ("task", "model"), {}),
+            (check_resources, ("resources", "retry", "engine", "grace_seconds"), {}),
+        ]
+        for check, names, options in checks:
+            if not sections.valid(names):
+                continue  # said already
+            key = (check.__name__, *(sections.text(name) for name in names))
+            if key not in self._checked:
+                values = [sections.value(name) for name in names]
+                self._checked[key] = tuple(check(*values, **options))
+            yield from self._checked[key]
+
+    def _build(self, sections: _Sections) -> Assembled:
+        roots = self._roots
+        model, method = sections.value("model"), sections.value("method")
+        task, train, engine = (sections.value(name) for name in ("task", "train", "engine"))
+        model_roots: dict[str, Any] = {"base_dir": roots.base_dir, "models_root": roots.models_root}
+        semantic = Semantic(
+            model=self._once(sections, ("model",), lambda: normal_model(model, **model_roots)),
+            method=self._once(
+                sections,
+                ("method", "model"),
+                lambda: normal_method(method, known_architecture(model, **model_roots)),
+            ),
+            task=self._once(
+                sections,
+                ("task",),
+                lambda: normal_task(task, base_dir=roots.base_dir, data_root=roots.data_root),
+            ),
+            train=normal_train(train, engine),
+            engine=engine,
+            seed=sections.value("seed"),
+        )
+        run = Run(
+            **{name: sections.value(name) for name in RUN_SECTIONS}, base_dir=str(roots.base_dir)
+        )
+        return Assembled(semantic=semantic, run=run)
+
+    def _once(self, sections: _Sections, names: Sequence[str], make: Callable[[], Any]) -> Any:
+        key = tuple((name, sections.text(name)) for name in names)
+        if key not in self._normal:
+            self._normal[key] = make()
+        return self._normal[key]
+
+
+_DEFAULTS: dict[str, Any] = {
+    **{
+        n: Semantic.model_fields[n].default for n in SEMANTIC_SECTIONS if n not in REQUIRED_SECTIONS
+    },
+    **{name: Run.model_fields[name].default for name in RUN_SECTIONS},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sections:
+    """A cell's judged sections; what nobody wrote has the spec's default."""
+
+    judged: dict[str, Judged] = field(default_factory=dict)
+
+    def valid(self, names: Iterable[str]) -> bool:
+        return all(
+            not self.judged[name].findings if name in self.judged else name in _DEFAULTS
+            for name in names
+        )
+
+    def value(self, name: str) -> Any:
+        return self.judged[name].value if name in self.judged else _DEFAULTS[name]
+
+    def text(self, name: str) -> bytes:
+        return self.judged[name].text if name in self.judged else b""

@@ -1,0 +1,163 @@
+"""From blocks to cells: merged plain data, each with the settings that made it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from jobs.errors import Problem
+from jobs.matrix.blocks import Block, Condition
+from jobs.matrix.fields import SEED, default_of
+from jobs.matrix.findings import FieldPath, Findings, Setting
+from jobs.matrix.outline import Outline
+from jobs.names import printable
+from jobs.yaml_strict import Document, Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One cell: its data, and the settings in the order of application (base first)."""
+
+    data: dict[str, Node]
+    settings: tuple[Setting, ...]
+    varied: tuple[FieldPath, ...]  # fields of axes, in the order written
+    block: int
+
+    def value(self, field: FieldPath) -> object:
+        """Return the value of a field, its default when nobody set it."""
+        node: Node = self.data
+        for part in field:
+            if not isinstance(node, dict) or part not in node:
+                return default_of(field)
+            node = node[part]
+        return node
+
+
+def count_cells(outline: Outline, blocks: Sequence[Block]) -> int:
+    """Return how many cells there are before conditions, without expanding anything."""
+    return sum(block.count(len(outline.seeds)) for block in blocks)
+
+
+def refuse_too_many(
+    document: Document, outline: Outline, blocks: Sequence[Block], findings: Findings
+) -> None:
+    """Add a problem when there are more cells than `max_cells`."""
+    cells = count_cells(outline, blocks)
+    if cells > outline.max_cells:
+        longest = max(blocks, key=lambda block: block.count(len(outline.seeds)))
+        findings.add(
+            document.problem(
+                longest.path or ("seeds",),
+                f"{printable(cells)} cells, the limit is {outline.max_cells}",
+                f"remove values, or write `max_cells: {cells}` if you mean it",
+                key=True,
+            )
+        )
+
+
+def expand(
+    document: Document, outline: Outline, blocks: Sequence[Block], findings: Findings
+) -> list[Cell]:
+    """Return the cells that the conditions leave, in the order of the file."""
+    cells: list[Cell] = []
+    for number, block in enumerate(blocks):
+        cells += _expand_block(document, outline, number, block, findings)
+    return cells
+
+
+def _expand_block(
+    document: Document, outline: Outline, number: int, block: Block, findings: Findings
+) -> list[Cell]:
+    every = list(_combinations(document, outline, number, block))
+    kept = every
+    for condition in block.exclude:
+        matched = [cell for cell in every if _holds(condition, cell)]
+        if not matched:
+            findings.add(_matches_nothing(document, condition, every))
+        gone = set(map(id, matched))
+        kept = [cell for cell in kept if id(cell) not in gone]
+    if block.when is not None:
+        held = [cell for cell in kept if _holds(block.when, cell)]
+        if kept and not held:
+            findings.add(_matches_nothing(document, block.when, kept))
+        kept = held
+    if every and not kept and not findings.problems:
+        message = "no cell is left"
+        findings.add(document.problem(block.path, message, "loosen `exclude` or `when`", key=True))
+    return kept
+
+
+def _combinations(
+    document: Document, outline: Outline, number: int, block: Block
+) -> Iterator[Cell]:
+    seeds: list[tuple[Setting, ...]] = [()]
+    if not block.names_seed:
+        listed = isinstance(document.data, dict) and isinstance(document.data.get("seeds"), list)
+        seeds = [
+            (
+                Setting(
+                    field=SEED,
+                    value=seed,
+                    document=document,
+                    path=("seeds", index) if listed else ("seeds",),
+                ),
+            )
+            for index, seed in enumerate(outline.seeds)
+        ]
+    rows = [tuple(row) for row in zip(*(a.values for a in block.rows), strict=True)] or [()]
+    grids = itertools.product(*(axis.values for axis in block.grid))
+    varied = tuple(axis.field for axis in (*block.grid, *block.rows))
+    base = _merged({}, outline.base)
+    for grid, row, seed in itertools.product(grids, rows, seeds):
+        # A whole section before the keys inside it, whatever the order in the file.
+        own = sorted((*block.constants, *grid, *row, *seed), key=lambda s: len(s.field))
+        yield Cell(
+            data=_merged(base, own),
+            settings=(*outline.base, *own),
+            varied=varied,
+            block=number,
+        )
+
+
+def _merged(base: dict[str, Node], settings: Sequence[Setting]) -> dict[str, Node]:
+    """Return `base` with each setting's value at its field; `base` itself is not changed."""
+    data = dict(base)
+    for setting in settings:
+        if not setting.field:
+            continue
+        node = data
+        for part in setting.field[:-1]:
+            below = node.get(part)
+            if below is not None and not isinstance(below, dict):
+                break  # not a mapping: the schema will say so
+            node[part] = dict(below) if below else {}
+            node = node[part]  # type: ignore[assignment]
+        else:
+            node[setting.field[-1]] = setting.value
+    return data
+
+
+def _holds(condition: Condition, cell: Cell) -> bool:
+    return all(
+        any(_equal(cell.value(field), value) for value in allowed)
+        for field, allowed in condition.allowed
+    )
+
+
+def _equal(one: object, other: object) -> bool:
+    # True == 1 in Python, not in YAML.
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _matches_nothing(document: Document, condition: Condition, cells: Sequence[Cell]) -> Problem:
+    """Name the first field of the condition that no cell satisfies, and the values there are."""
+    path, message = condition.path, "matches no cell"
+    fix = "correct the values, or remove it"
+    for field, allowed in condition.allowed:
+        if not any(_equal(cell.value(field), value) for cell in cells for value in allowed):
+            path = (*condition.path, ".".join(field))
+            values = dict.fromkeys(printable(cell.value(field)) for cell in cells)
+            fix = f"the cells have {', '.join(itertools.islice(values, 8))}"
+            break
+    return document.problem(path, message, fix)

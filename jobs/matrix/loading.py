@@ -1,0 +1,204 @@
+"""`load_matrix`: a file -> jobs, or every problem at once. Reads; changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import MatrixInvalid, Problem
+from jobs.matrix.assembly import Assembled, Assembler, Roots
+from jobs.matrix.blocks import read_blocks
+from jobs.matrix.expansion import Cell, expand, refuse_too_many
+from jobs.matrix.fields import RUN_SECTIONS
+from jobs.matrix.findings import Findings, Setting, locate
+from jobs.matrix.naming import cell_names
+from jobs.matrix.outline import Outline, Rehearsal, read_outline
+from jobs.matrix.overriding import read_sets
+from jobs.spec import JobSpec, Run, canonical_json, job_id
+from jobs.yaml_strict import MAX_BYTES, Document, parse_yaml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """A valid matrix. `cells` counts what the conditions left; `jobs` are the distinct ones."""
+
+    name: str
+    path: Path  # absolute
+    digest: str  # hex sha256 of the text and the sets
+    text: str  # verbatim
+    cells: int
+    jobs: tuple[JobSpec, ...]  # in the order of the file
+    sets: tuple[str, ...] = ()
+
+
+def load_matrix(
+    path: Path,
+    *,
+    models_root: Path | None = None,
+    data_root: Path | None = None,
+    sets: Sequence[str] = (),
+) -> Matrix:
+    """Return the matrix that a file describes, `sets` (`train.steps=40`) applied.
+
+    Raises `MatrixInvalid` with every problem, or OSError when the file cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    document = parse_yaml(data, file=str(path))
+    findings = Findings()
+    outline, cells = _cells(document, sets, findings)
+    roots = Roots(
+        base_dir=path.absolute().parent.resolve(),
+        models_root=Path(models_root) if models_root else None,
+        data_root=Path(data_root) if data_root else None,
+    )
+    assembled = _assemble(document, cells, roots, findings)
+    jobs = _jobs(document, outline, cells, assembled, findings) if not findings.problems else ()
+    if findings.problems:
+        raise MatrixInvalid(findings.problems)
+    text = data.decode()
+    return Matrix(
+        name=outline.name,
+        path=path.absolute(),
+        digest=hashlib.sha256(canonical_json([text, list(sets)])).hexdigest(),
+        text=text,
+        cells=len(cells),
+        jobs=jobs,
+        sets=tuple(sets),
+    )
+
+
+def _cells(
+    document: Document, sets: Sequence[str], findings: Findings
+) -> tuple[Outline, list[Cell]]:
+    outline = read_outline(document, findings)
+    if not outline.base:
+        return outline, []
+    blocks = read_blocks(document, outline.blocks, findings)
+    base = (*outline.base, *read_sets(sets, blocks, findings))
+    outline = Outline(
+        name=outline.name,
+        base=base,
+        blocks=outline.blocks,
+        seeds=outline.seeds,
+        rehearsal=outline.rehearsal,
+        max_cells=outline.max_cells,
+    )
+    before = len(findings.problems)
+    refuse_too_many(document, outline, blocks, findings)
+    if len(findings.problems) > before:
+        return outline, []
+    return outline, expand(document, outline, blocks, findings)
+
+
+def _assemble(
+    document: Document, cells: Sequence[Cell], roots: Roots, findings: Findings
+) -> list[Assembled]:
+    assembler = Assembler(roots)
+    assembled = []
+    for cell in cells:
+        parts, wrong = assembler.assemble(cell)
+        findings.extend(locate(finding, cell.settings) for finding in wrong)
+        if parts is not None:
+            assembled.append(parts)
+    if not findings.problems:
+        findings.extend(_never_saves(document, cells, assembled))
+    return assembled
+
+
+def _never_saves(
+    document: Document, cells: Sequence[Cell], assembled: Sequence[Assembled]
+) -> list[Problem]:
+    """Return a problem when somebody asks for periodic saves that no cell would ever reach."""
+    asked = [
+        (cell, parts)
+        for cell, parts in zip(cells, assembled, strict=True)
+        if cell.value(("save", "every_steps")) and _says(cell.settings, ("save", "every_steps"))
+    ]
+    if not asked or any(
+        parts.run.save.every_steps <= parts.semantic.train.steps for _, parts in asked
+    ):
+        return []
+    cell, parts = asked[0]
+    every, steps = parts.run.save.every_steps, parts.semantic.train.steps
+    setting = _says(cell.settings, ("save", "every_steps"))
+    assert setting is not None
+    rest = ("save", "every_steps")[len(setting.field) :]
+    return [
+        setting.document.problem(
+            (*setting.path, *rest),
+            f"{every} is more than train.steps {steps}: nothing would be saved on the way",
+            f"write at most {steps}, or remove it",
+        )
+    ]
+
+
+def _says(settings: Sequence[Setting], field: tuple[str, ...]) -> Setting | None:
+    """Return the setting that gives the field a value, None when it has its default."""
+    for setting in reversed(settings):
+        if setting.field and field[: len(setting.field)] == setting.field:
+            node = setting.value
+            for part in field[len(setting.field) :]:
+                node = node.get(part) if isinstance(node, dict) else None
+            if node is not None:
+                return setting
+    return None
+
+
+def _jobs(
+    document: Document,
+    outline: Outline,
+    cells: Sequence[Cell],
+    assembled: Sequence[Assembled],
+    findings: Findings,
+) -> tuple[JobSpec, ...]:
+    ids = [job_id(parts.semantic) for parts in assembled]
+    names = cell_names(cells, ids)
+    first: dict[str, int] = {}
+    jobs: list[JobSpec] = []
+    for index, (identity, parts) in enumerate(zip(ids, assembled, strict=True)):
+        if identity in first:
+            one = first[identity]
+            run = assembled[one].run
+            findings.extend(_two_ways(run, parts.run, cells[index], names[one]))
+            continue
+        first[identity] = index
+        run = parts.run
+        if outline.rehearsal is not None and len(jobs) < outline.rehearsal.jobs:
+            findings.extend(_rehearsal_too_late(document, outline.rehearsal, parts))
+            run = run.model_copy(update={"rehearsal": outline.rehearsal.spec()})
+        name = f"{outline.name}/{names[index]}"
+        jobs.append(JobSpec(id=identity, name=name, semantic=parts.semantic, run=run))
+    if outline.rehearsal is not None and outline.rehearsal.jobs > len(jobs):
+        message = f"{outline.rehearsal.jobs} is more than the {len(jobs)} jobs of this matrix"
+        findings.add(document.problem(("rehearsal", "jobs"), message, f"write at most {len(jobs)}"))
+    return tuple(jobs)
+
+
+def _rehearsal_too_late(
+    document: Document, rehearsal: Rehearsal, parts: Assembled
+) -> list[Problem]:
+    steps = parts.semantic.train.steps
+    if rehearsal.at_step < steps:
+        return []
+    message = f"{rehearsal.at_step} is not before the last step, train.steps {steps}"
+    fix = f"write at most {steps - 1}" if steps > 1 else "remove it"
+    return [document.problem(("rehearsal", "at_step"), message, fix)]
+
+
+def _two_ways(one: Run, other: Run, cell: Cell, first_name: str) -> list[Problem]:
+    """Return a problem when two cells are one job that would have to run in two ways."""
+    if one == other:
+        return []
+    differs = next(name for name in RUN_SECTIONS if getattr(one, name) != getattr(other, name))
+    setting = next(s for s in reversed(cell.settings) if not s.field or s.field[0] == differs)
+    return [
+        setting.document.problem(
+            setting.path,
+            f"this cell is the same job as {first_name}, but differs in `{differs}`,"
+            " which is no part of a job's identity",
+            "give both the same, or remove one of them",
+        )
+    ]

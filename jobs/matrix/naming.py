@@ -1,0 +1,98 @@
+"""Readable names of cells, e.g. `quickstart/lr=0.001-seed=1`; unique within a matrix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from jobs.matrix.expansion import Cell
+from jobs.matrix.fields import SEED
+from jobs.matrix.findings import FieldPath
+from jobs.names import MAX_CELL_NAME, slug
+from jobs.yaml_strict import Node
+
+
+def cell_names(cells: Sequence[Cell], ids: Sequence[str]) -> list[str]:
+    """Return each cell's name without the matrix's; equal only where the ids are.
+
+    A name has the fields of the axes, and the constants in which blocks differ; a field is
+    called by its last word, or by as many words as make it unambiguous.
+    """
+    fields = _naming_fields(cells)
+    words = _short_words(fields)
+    names = [_name(cell, fields, words) for cell in cells]
+    owner: dict[str, str] = {}  # lower case: some filesystems and eyes do not tell case
+    clashing = set()
+    for name, job in zip(names, ids, strict=True):
+        if owner.setdefault(name.lower(), job) != job:
+            clashing.add(name.lower())
+    return [
+        f"{name[: MAX_CELL_NAME - 9]}-{job[:8]}"
+        if name.lower() in clashing or len(name) > MAX_CELL_NAME
+        else name
+        for name, job in zip(names, ids, strict=True)
+    ]
+
+
+def _naming_fields(cells: Sequence[Cell]) -> list[FieldPath]:
+    fields: dict[FieldPath, None] = {}
+    for cell in cells:
+        fields.update(dict.fromkeys(cell.varied))
+    constants = dict.fromkeys(s.field for c in cells for s in c.settings if s.path[2:3] == ("set",))
+    for field in constants:
+        if field not in fields and len({repr(cell.value(field)) for cell in cells}) > 1:
+            fields[field] = None
+    fields.pop(SEED, None)
+    return [*fields, SEED]
+
+
+def _short_words(fields: Sequence[FieldPath]) -> dict[FieldPath, str]:
+    """Return for each field its shortest ending that no other field has."""
+    words = {}
+    for field in fields:
+        for length in range(1, len(field) + 1):
+            word = field[-length:]
+            if sum(other[-length:] == word for other in fields) == 1:
+                break
+        words[field] = slug(".".join(word))
+    # Two fields may still become one word by replaced characters.
+    repeated = {word for word, count in Counter(words.values()).items() if count > 1}
+    return {f: slug(".".join(f)) if word in repeated else word for f, word in words.items()}
+
+
+def _name(cell: Cell, fields: Sequence[FieldPath], words: dict[FieldPath, str]) -> str:
+    parts = []
+    for field in fields:
+        value = cell.value(field)
+        if value is not None:
+            parts.append(f"{words[field]}={_in_short(value)}")
+    return "-".join(parts).lstrip("._=+-") or "cell"
+
+
+def _in_short(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return slug(_number(value))
+    if isinstance(value, str):
+        return slug(value.rstrip("/").rsplit("/", 1)[-1].rsplit(":", 1)[-1])
+    if isinstance(value, list):
+        return slug("+".join(_in_short(item) for item in value))
+    if isinstance(value, dict):
+        return _of_mapping(value)
+    return slug(str(value))
+
+
+def _of_mapping(value: dict[str, Node]) -> str:
+    """Return what tells a whole section apart: its name, or else its plain values."""
+    for key in ("name", "path", "architecture"):
+        if isinstance(value.get(key), str):
+            return _in_short(value[key])
+    plain = (item for item in value.values() if not isinstance(item, dict | list))
+    return slug("_".join(_in_short(item) for item in plain))
+
+
+def _number(value: float) -> str:
+    """Return `0.001`, `1e-5`, `3.0`: the shortest text that reads back as the same number."""
+    mantissa, exponent, power = repr(value).partition("e")
+    return f"{mantissa}e{int(power)}" if exponent else mantissa

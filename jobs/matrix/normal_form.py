@@ -1,0 +1,56 @@
+"""What means the same is written the same, so that it is the same job; and it is written out.
+
+Whatever the catalog would decide (architecture, configuration, LoRA's targets) goes into the
+spec, so a spec says everything by itself and a later catalog cannot change what an old one
+means. What a local path stands for is pinned by its content.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.catalog import SPLITS, Architecture, architecture_of, full_config
+from jobs.sources import content_digest, find_model, find_task, model_files, split_file
+from jobs.spec import EngineSpec, LoraSpec, MethodSpec, ModelSpec, TaskSpec, TrainSpec
+
+
+def normal_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -> ModelSpec:
+    """Return a checked model in normal form. Raises OSError when its files cannot be read."""
+    if model.path is not None:
+        found = find_model(model.path, base_dir=base_dir, models_root=models_root)
+        digest = content_digest(model_files(found)) if isinstance(found, Path) else None
+        return model.model_copy(update={"content_digest": digest})
+    architecture = architecture_of(model.family, model.architecture)
+    assert architecture is not None
+    given = {
+        name: float(value) if architecture.keys[name].kind == "number" else value
+        for name, value in (model.config or {}).items()
+    }
+    return model.model_copy(
+        update={
+            "architecture": architecture.name,
+            "config": full_config(architecture, given),
+        }
+    )
+
+
+def normal_method(method: MethodSpec, architecture: Architecture | None) -> MethodSpec:
+    """Return a checked method in normal form; the order of LoRA's targets means nothing."""
+    if not isinstance(method, LoraSpec):
+        return method
+    targets = method.targets or (architecture.lora_targets if architecture else None)
+    return method.model_copy(update={"targets": tuple(sorted(set(targets))) if targets else None})
+
+
+def normal_task(task: TaskSpec, *, base_dir: Path, data_root: Path | None) -> TaskSpec:
+    """Return a checked task in normal form. Raises OSError when its files cannot be read."""
+    directory = find_task(task.path, base_dir=base_dir, data_root=data_root)
+    files = [split_file(directory, split, task.name) for split in SPLITS]
+    return task.model_copy(update={"content_digest": content_digest(files)})
+
+
+def normal_train(train: TrainSpec, engine: EngineSpec) -> TrainSpec:
+    """Return a checked training in normal form."""
+    if train.micro_batch is not None and train.micro_batch * engine.ranks == train.global_batch:
+        return train.model_copy(update={"micro_batch": None})
+    return train

@@ -1,0 +1,226 @@
+"""The outermost level of a matrix file: which keys it has, and what the simple ones say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import PositiveInt, TypeAdapter, ValidationError
+
+from jobs.matrix.fields import RESERVED, RUN_SECTIONS, SEMANTIC_SECTIONS, children, unknown_part
+from jobs.matrix.findings import Finding, Findings, Setting, locate
+from jobs.matrix.translation import finding_of
+from jobs.names import MATRIX_NAME, MATRIX_NAME_RULE, printable
+from jobs.spec import RehearsalSpec, SpecModel
+from jobs.suggestions import did_you_mean
+from jobs.yaml_strict import Document, Node
+
+VERSION = 1
+MAX_CELLS = 10_000  # of a matrix that does not set `max_cells`
+CEILING_OF_CELLS = 1_000_000
+
+KEYS = (
+    "version",
+    "name",
+    "defaults",
+    "matrix",
+    "seeds",
+    *RUN_SECTIONS,
+    "rehearsal",
+    "max_cells",
+)
+
+
+class Rehearsal(SpecModel):
+    """`rehearsal:` the first `jobs` jobs are preempted once, when they have passed `at_step`."""
+
+    at_step: PositiveInt
+    jobs: PositiveInt = 1
+
+    def spec(self) -> RehearsalSpec:
+        """Return what one rehearsed job is told."""
+        return RehearsalSpec(at_step=self.at_step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What the outermost level says; anything wrong in it went to the findings."""
+
+    name: str
+    base: tuple[Setting, ...]  # the settings that all cells share
+    blocks: Node  # the value of `matrix`, None without
+    seeds: tuple[int, ...]
+    rehearsal: Rehearsal | None
+    max_cells: int
+
+
+def read_outline(document: Document, findings: Findings) -> Outline:
+    """Return the outline of a matrix file."""
+    data = document.data
+    if not isinstance(data, dict):
+        what = "empty" if data is None else "a list" if isinstance(data, list) else "not a mapping"
+        findings.add(
+            document.problem(
+                (), f"the file is {what}", "write keys: version, name, defaults, matrix, seeds"
+            )
+        )
+        data = {}
+        document = Document(file=document.file, data=data)
+    _refuse_unknown_keys(document, data, findings)
+    if findings.problems and not data:
+        return Outline(
+            name="", base=(), blocks=None, seeds=(0,), rehearsal=None, max_cells=MAX_CELLS
+        )
+    _check_version(document, data, findings)
+    return Outline(
+        name=_name(document, data, findings),
+        base=_base(document, data, findings),
+        blocks=data.get("matrix"),
+        seeds=_seeds(document, data, findings),
+        rehearsal=_simple(Rehearsal, "rehearsal", document, data, findings),
+        max_cells=_max_cells(document, data, findings),
+    )
+
+
+def _refuse_unknown_keys(document: Document, data: dict[str, Node], findings: Findings) -> None:
+    for key in data:
+        if key not in KEYS:
+            fix = did_you_mean(key, KEYS)
+            if key in SEMANTIC_SECTIONS:
+                fix = f"put `{key}` below `defaults:`"
+            elif unknown_part(tuple(key.split("."))) is None:
+                fix = f"put `{key}` below `matrix:` (an axis) or its section below `defaults:`"
+            message = f"unknown key {printable(key)}"
+            findings.add(document.problem((key,), message, fix, key=True))
+
+
+def _check_version(document: Document, data: dict[str, Node], findings: Findings) -> None:
+    if "version" not in data:
+        findings.add(document.problem(("version",), "is required", f"add `version: {VERSION}`"))
+    elif data["version"] is True or data["version"] != VERSION:
+        message = f"must be {VERSION}, not {printable(data['version'])}"
+        fix = f"write `version: {VERSION}`, or use the orch that this file was written for"
+        findings.add(document.problem(("version",), message, fix))
+
+
+def _name(document: Document, data: dict[str, Node], findings: Findings) -> str:
+    name = data.get("name")
+    if isinstance(name, str) and MATRIX_NAME.fullmatch(name):
+        return name
+    if "name" not in data:
+        findings.add(document.problem(("name",), "is required", "add `name:`"))
+    elif isinstance(name, str):
+        message = f"{printable(name)} is no name"
+        findings.add(document.problem(("name",), message, f"use {MATRIX_NAME_RULE}"))
+    else:
+        message = f"must be text, not {printable(name)}"
+        findings.add(document.problem(("name",), message, 'quote it, e.g. "2024"'))
+    return "unnamed"
+
+
+def _base(document: Document, data: dict[str, Node], findings: Findings) -> tuple[Setting, ...]:
+    """Return the settings that all cells share; the first covers everything."""
+    root = Setting(field=(), value=None, document=document, path=("defaults",))
+    defaults = data.get("defaults")
+    if not isinstance(defaults, dict):
+        if "defaults" in data:
+            fix = f"write sections: {', '.join(SEMANTIC_SECTIONS)}"
+            findings.add(document.problem(("defaults",), "must be a mapping", fix))
+        defaults = {}
+    settings = [root]
+    for name, value in defaults.items():
+        if name not in SEMANTIC_SECTIONS:
+            findings.add(_misplaced(document, name))
+        else:
+            settings.append(
+                Setting(field=(name,), value=value, document=document, path=("defaults", name))
+            )
+            findings.extend(_reserved(document, name, value))
+    settings += [
+        Setting(field=(name,), value=data[name], document=document, path=(name,))
+        for name in RUN_SECTIONS
+        if name in data
+    ]
+    return tuple(settings)
+
+
+def _misplaced(document: Document, name: str) -> Any:
+    path = ("defaults", name)
+    if name in (*RUN_SECTIONS, "seeds", "rehearsal"):
+        message, fix = f"`{name}` is no default", "move it to the outermost level"
+    else:
+        message, fix = f"unknown key {printable(name)}", did_you_mean(name, SEMANTIC_SECTIONS)
+        field = tuple(name.split("."))
+        if len(field) > 1 and unknown_part(field) is None:
+            fix = f"write it nested: `{field[0]}:` with `{field[-1]}:` inside"
+    return document.problem(path, message, fix, key=True)
+
+
+def _reserved(document: Document, section: str, value: Node) -> list[Any]:
+    keys = value if isinstance(value, dict) else {}
+    return [
+        document.problem(
+            ("defaults", section, key),
+            f"unknown key {printable(key)}",
+            did_you_mean(key, children((section,)) or []),
+            key=True,
+        )
+        for key in keys
+        if (section, key) in RESERVED
+    ]
+
+
+def _seeds(document: Document, data: dict[str, Node], findings: Findings) -> tuple[int, ...]:
+    """`seeds: [1, 5]` are those; `seeds: 3` are 0, 1, 2; without `seeds` there is 0."""
+    given = data.get("seeds", 1)
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= CEILING_OF_CELLS:
+        return tuple(range(given))
+    if not isinstance(given, list):
+        fix = "write a list such as [1, 2, 3], or how many (3 means 0, 1, 2)"
+        findings.add(document.problem(("seeds",), f"must be a list, not {printable(given)}", fix))
+        return (0,)
+    if not given:
+        findings.add(document.problem(("seeds",), "is an empty list", "write at least one seed"))
+    first: dict[int, int] = {}
+    for index, seed in enumerate(given):
+        path = ("seeds", index)
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            message = f"must be a whole number of at least 0, not {printable(seed)}"
+            findings.add(document.problem(path, message, "write 0, 1, 2, …"))
+        elif seed in first:
+            findings.add(document.problem(path, f"seed {seed} stands twice", "remove one of them"))
+        else:
+            first[seed] = index
+    return tuple(first) or (0,)
+
+
+def _max_cells(document: Document, data: dict[str, Node], findings: Findings) -> int:
+    given = data.get("max_cells", MAX_CELLS)
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= CEILING_OF_CELLS:
+        return given
+    message = f"must be a whole number from 1 to {CEILING_OF_CELLS:,}, not {printable(given)}"
+    findings.add(document.problem(("max_cells",), message, "write how many cells you mean to run"))
+    return MAX_CELLS
+
+
+def _simple(
+    kind: type[Rehearsal], key: str, document: Document, data: dict[str, Node], findings: Findings
+) -> Rehearsal | None:
+    if data.get(key) is None and key not in data:
+        return None
+    root = Setting(field=(), value=None, document=document, path=())
+    try:
+        return TypeAdapter(kind).validate_python(data[key])
+    except ValidationError as error:
+        for one in error.errors(include_url=False):
+            finding = finding_of(one, key, data[key])
+            if finding.message.startswith("unknown key"):
+                names = list(kind.model_fields)
+                finding = Finding(
+                    path=finding.path,
+                    message=finding.message,
+                    fix=did_you_mean(str(finding.path[-1]), names),
+                    at_key=True,
+                )
+            findings.add(locate(finding, [root]))
+        return None

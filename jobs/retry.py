@@ -1,0 +1,185 @@
+"""Again or stop: the one rule for a job without a result. Pure.
+
+Both the reconciler and the batch script ask it, so a job stops for the same reason with and
+without a watcher. Preemptions and time limits cost nothing while the job durably grows; what
+never grows stops. `orchestrator/policy.py` adds what only the scheduler knows (nodes, memory).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobs.contract.records import ExitRecord, Outcome
+from jobs.history import AttemptHistory, JobHistory
+from jobs.names import printable
+from jobs.spec import RetrySpec
+
+MAX_DELAY_SECONDS = 300.0
+
+# What comes after the last step has no growing step, so phases are ordered.
+PHASE_ORDER = {"evaluating": 1, "testing": 2, "finished": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """Run the job again after `delay` seconds."""
+
+    reason: str
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """No further attempt; the reason is for people."""
+
+    reason: str
+
+
+Decision = Again | Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Position:
+    """How far a job has come, in a total order: first the committed step, then the phase."""
+
+    step: int = 0
+    phase: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where all attempts together have come, and how many restarts in a row added nothing."""
+
+    best: Position
+    fruitless: int  # consecutive restarts at the end in which nothing grew
+    phase: str | None = None  # of the newest attempt
+
+
+def decide(history: JobHistory, retry: RetrySpec, *, unattended: bool = False) -> Decision:
+    """Return whether a job whose newest launch has ended runs again.
+
+    `unattended`: nobody can change the next attempt (the batch script asks), so what would
+    only end the same way stops.
+    """
+    if history.completed:
+        return Stop(reason="it has its result")
+    attempts = _telling(history.attempts)
+    if not attempts and not history.unclaimed:
+        return Again(reason="nothing has run yet")
+    end = attempts[-1].exit if attempts and not history.unclaimed else None
+    refused = _over_budget(end, attempts, retry, unattended=unattended)
+    if refused is not None:
+        return refused
+    standing = progress(history)
+    if standing.fruitless >= retry.restarts_without_progress:
+        return Stop(reason=_no_progress(standing, end, unclaimed=history.unclaimed))
+    delay = 0.0 if not standing.fruitless else min(MAX_DELAY_SECONDS, 2.0**standing.fruitless)
+    return Again(reason=_end_in_words(end, unclaimed=history.unclaimed), delay=delay)
+
+
+def progress(history: JobHistory) -> Standing:
+    """Return how far the job is and how many restarts in a row brought it no further.
+
+    The first launch is no restart. After a fall back to an older checkpoint (a newer one was
+    broken) growth counts from there, once: two levels that only grow, so a checkpoint that
+    breaks again and again cannot pass for progress.
+    """
+    peak = Position()
+    fallback: Position | None = None
+    fruitless, newest_phase = 0, None
+    attempts = _telling(history.attempts)
+    for index, attempt in enumerate(attempts):
+        end = _position(attempt)
+        if end > peak:
+            peak, fallback, grew = end, None, True
+        else:
+            start = attempt.resumed_step
+            if fallback is None and start is not None and start < peak.step:
+                fallback = Position(step=start)
+            grew = fallback is not None and end > fallback
+            if grew:
+                fallback = end
+        fruitless = 0 if grew else fruitless + (index > 0)
+        newest_phase = attempt.phase
+    launches = history.unclaimed if attempts else max(0, history.unclaimed - 1)
+    return Standing(best=peak, fruitless=fruitless + launches, phase=newest_phase)
+
+
+def _telling(attempts: Sequence[AttemptHistory]) -> list[AttemptHistory]:
+    """Leave out fenced attempts: they ended because another one held the job."""
+    return [a for a in attempts if a.exit is None or a.exit.outcome is not Outcome.FENCED]
+
+
+def _position(attempt: AttemptHistory) -> Position:
+    step = attempt.committed_step or 0
+    trained = attempt.total_steps is not None and step >= attempt.total_steps
+    return Position(step=step, phase=PHASE_ORDER.get(attempt.phase or "", 0) if trained else 0)
+
+
+def _over_budget(
+    end: ExitRecord | None,
+    attempts: Sequence[AttemptHistory],
+    retry: RetrySpec,
+    *,
+    unattended: bool,
+) -> Stop | None:
+    if end is None:
+        return None
+    count = sum(1 for a in attempts if a.exit is not None and a.exit.outcome is end.outcome)
+    what = _error_in_words(end)
+    match end.outcome:
+        case Outcome.CONFIGURATION:
+            return Stop(reason=f"configuration: {what}; no retry can help")
+        case Outcome.DEVICE_OOM if unattended:
+            return Stop(
+                reason=f"device out of memory: {what}; `orch watch` can run it again with half"
+                " the micro-batch"
+            )
+        case Outcome.EXCEPTION if count > retry.exceptions:
+            return Stop(
+                reason=f"exception: {what} (time {count}; retry.exceptions allows"
+                f" {retry.exceptions} more)"
+            )
+        case Outcome.COMPLETED if count > retry.incomplete:
+            return Stop(
+                reason=f"it said completed {count} times, but there is no valid result"
+                f" (retry.incomplete allows {retry.incomplete} more)"
+            )
+    return None
+
+
+def _no_progress(standing: Standing, end: ExitRecord | None, *, unclaimed: int) -> str:
+    step = standing.best.step
+    where = f"the committed step stayed at {step}" if step else "no step was ever committed"
+    if standing.best.phase and standing.phase:
+        where += f", phase {standing.phase}"
+    return (
+        f"no progress: {standing.fruitless} restarts in a row in which {where}"
+        f" (the last one: {_end_in_words(end, unclaimed=unclaimed)}); see `orch logs`, then save"
+        " more often (save.every_steps), ask for more time, or raise"
+        " retry.restarts_without_progress"
+    )
+
+
+def _end_in_words(end: ExitRecord | None, *, unclaimed: int) -> str:
+    if unclaimed:
+        return "the launch ended before an attempt began"
+    if end is None:
+        return "the attempt ended without a word"
+    cause = f" ({end.cause})" if end.cause else ""
+    words = {
+        Outcome.SAVED: f"saved at step {end.committed_step}{cause}",
+        Outcome.NO_PROGRESS: f"stopped with nothing new to save{cause}",
+        Outcome.PEER_LOST: f"a rank was lost at step {end.last_step}",
+        Outcome.COMPLETED: "it said completed, but there is no valid result",
+    }
+    return words.get(end.outcome) or f"{end.outcome}: {_error_in_words(end)}"
+
+
+def _error_in_words(end: ExitRecord) -> str:
+    if end.error is None:
+        return f"rank {end.rank} left with {end.exit_code}"
+    lines = end.error.message.strip().splitlines()
+    message = printable(lines[0], limit=200).strip("`") if lines else ""
+    return f"rank {end.rank}: {end.error.type}: {message}"

@@ -1,0 +1,144 @@
+"""Where models and tasks lie: one rule for the check at submission and for the worker.
+
+A name is looked up below the site's root (models_root, data_root), then beside the matrix file;
+`package:NAME` is shipped; a hub id must be in the hub's cache already, since nothing here or in
+an allocation downloads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jobs.catalog import SPLITS
+from jobs.names import printable, safe_join
+
+PACKAGE_PREFIX = "package:"
+_PACKAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+_SHIPPED = Path(__file__).parent / "data"
+
+_WHOLE_FILE = 64 << 20  # a larger file counts by its size, its first and its last MiB
+_SAMPLE = 1 << 20
+_MAX_FILES = 10_000
+
+
+class SourceMissing(ValueError):
+    """A model or a task is not where it is said to be; `fix` says what to write."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        self.fix = fix
+        super().__init__(message)
+
+
+def shipped_tasks() -> list[str]:
+    """Return the names that `package:NAME` may have."""
+    return sorted(path.name for path in _SHIPPED.iterdir() if path.is_dir())
+
+
+def find_task(path: str, *, base_dir: Path | None, data_root: Path | None) -> Path:
+    """Return a task's directory. Raises `SourceMissing`."""
+    if path.startswith(PACKAGE_PREFIX):
+        name = path.removeprefix(PACKAGE_PREFIX)
+        if _PACKAGE_NAME.fullmatch(name) and (_SHIPPED / name).is_dir():
+            return _SHIPPED / name
+        raise SourceMissing(
+            f"no task {printable(name)} is shipped", f"shipped: {', '.join(shipped_tasks())}"
+        )
+    candidates = _candidates(path, data_root, base_dir)
+    found = next((candidate for candidate in candidates if candidate.is_dir()), None)
+    if found is not None:
+        return found
+    fix = "give a directory, relative to the matrix file or below data_root of site.yaml"
+    raise SourceMissing(_nowhere(path, candidates), fix)
+
+
+def split_file(directory: Path, split: str, kind: str) -> Path:
+    """Return the file of a split: `train.tsv`, or the one `*_train.tsv`. Raises `SourceMissing`."""
+    exact = directory / f"{split}.{kind}"
+    if exact.is_file():
+        return exact
+    found = sorted(directory.glob(f"*_{split}.{kind}"))
+    if len(found) == 1 and found[0].is_file():
+        return found[0]
+    there = f"{len(found)} files *_{split}.{kind}" if found else f"no {split}.{kind}"
+    raise SourceMissing(
+        f"{directory} has {there}", f"a task needs {', '.join(f'{s}.{kind}' for s in SPLITS)}"
+    )
+
+
+def find_model(path: str, *, base_dir: Path | None, models_root: Path | None) -> Path | str:
+    """Return a model's directory, or an id that the hub's cache has. Raises `SourceMissing`."""
+    candidates = _candidates(path, models_root, base_dir)
+    found = next((candidate for candidate in candidates if candidate.is_dir()), None)
+    if found is not None:
+        return found
+    if not _HUB_ID.fullmatch(path):
+        fix = "give a directory, relative to the matrix file or below models_root of site.yaml"
+        raise SourceMissing(_nowhere(path, candidates), fix)
+    cache = hub_cache() / f"models--{path.replace('/', '--')}"
+    if (cache / "snapshots").is_dir():
+        return path
+    raise SourceMissing(
+        f"{printable(path)} is neither a directory nor in the hub's cache",
+        f"fetch it first (`hf download {path}`), or put it below models_root of site.yaml",
+    )
+
+
+def hub_cache() -> Path:
+    """Return the hub client's cache directory, by the client's own rules."""
+    if "HF_HUB_CACHE" in os.environ:
+        return Path(os.environ["HF_HUB_CACHE"])
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+    return Path(os.environ.get("HF_HOME") or default) / "hub"
+
+
+def content_digest(files: Sequence[Path]) -> str:
+    """Return a digest of the names and bytes of files. Raises OSError.
+
+    Of a file larger than 64 MiB: its size, its first and its last MiB (weights of many
+    gigabytes are verified where they are loaded).
+    """
+    whole = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:
+            if size <= _WHOLE_FILE:
+                while block := stream.read(_SAMPLE):
+                    digest.update(block)
+            else:
+                digest.update(stream.read(_SAMPLE))
+                stream.seek(size - _SAMPLE)
+                digest.update(stream.read(_SAMPLE))
+        whole.update(f"{file.name}\0{size}\0{digest.hexdigest()}\n".encode())
+    return "sha256:" + whole.hexdigest()
+
+
+def model_files(directory: Path) -> list[Path]:
+    """Return the files of a model's directory that can matter, sorted by name."""
+    return sorted(_regular_files(directory))[:_MAX_FILES]
+
+
+def _regular_files(directory: Path) -> Iterator[Path]:
+    for path in directory.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            yield path
+
+
+def _candidates(path: str, root: Path | None, base_dir: Path | None) -> list[Path]:
+    if Path(path).is_absolute():
+        return [Path(path)]
+    below_root = safe_join(root, path) if root is not None else None
+    beside = base_dir / path if base_dir is not None else None
+    return [candidate for candidate in (below_root, beside) if candidate is not None]
+
+
+def _nowhere(path: str, candidates: Sequence[Path]) -> str:
+    if path.startswith("~"):
+        return f"{printable(path)}: `~` is not expanded; write the whole path"
+    looked = ", ".join(printable(str(candidate), limit=200) for candidate in candidates)
+    return f"{printable(path)}: no such directory (looked at {looked or 'nothing'})"

@@ -1,0 +1,271 @@
+"""Carrying out what the reconciler decided: the store first, effects after the commit.
+
+All store changes of a tick are one transaction. An effect that a crash swallows is decided
+again by the next tick, because its record (`stop_notified` …) is written only after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from durable.clock import Clock
+from durable.faults import hit
+from durable.files import publish_file
+from jobs.contract.paths import JobDir, StateDir
+from jobs.contract.records import ControlRecord, StopCause
+from jobs.history import read_history
+from jobs.retry import Stop, decide
+from jobs.states import JobState
+from orchestrator.actions import (
+    Action,
+    CancelTask,
+    CloseTask,
+    Complete,
+    DecideNext,
+    FinishStop,
+    Kill,
+    Move,
+    Notify,
+    RecordEnd,
+    RejectResult,
+    RequestStop,
+    SeeProgress,
+    SeeTask,
+    Undelay,
+)
+from orchestrator.facts import EndFacts, Evidence, JobFacts
+from orchestrator.policy import GiveUp, Meaning, RunAgain, next_step
+from orchestrator.schedulers.base import Scheduler, TaskKey
+from orchestrator.store import Store
+
+_CONTROL_CAUSE = {
+    "rehearsal": StopCause.REHEARSAL,
+    "preemption": StopCause.REHEARSAL,  # `orch preempt` is a rehearsal that a person asked for
+    "cancel": StopCause.CANCEL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """One job's actions, with what they were decided from."""
+
+    job: JobFacts
+    evidence: Evidence
+    actions: tuple[Action, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Effects:
+    """What is to be done to the world once the decisions are committed."""
+
+    undelay: list[tuple[str, TaskKey]] = field(default_factory=list)
+    stops: list[tuple[JobFacts, Notify | Kill | CancelTask]] = field(default_factory=list)
+
+
+class Applier:
+    """The only place where decisions become changes."""
+
+    def __init__(self, store: Store, state: StateDir, clock: Clock) -> None:
+        self._store = store
+        self._state = state
+        self._clock = clock
+
+    def apply(self, decided: Sequence[Decided], *, lease_epoch: int) -> tuple[list[str], Effects]:
+        """Commit all decisions; return lines for people, and the effects that are now due."""
+        for item in decided:
+            if any(isinstance(action, RejectResult) for action in item.actions):
+                _set_result_aside(self._state.job(item.job.id))
+        effects = Effects()
+        changes = [(d, a) for d in decided for a in d.actions if not self._is_idle(d, a, effects)]
+        lines: list[str] = []
+        if changes:
+            with self._store.writing(lease_epoch):
+                for item, action in changes:
+                    line = self._change(item, action, effects)
+                    if line:
+                        lines.append(f"{item.job.name}: {line}")
+                hit("apply.before_commit")
+            hit("apply.committed")
+        return lines, effects
+
+    def _is_idle(self, item: Decided, action: Action, effects: Effects) -> bool:
+        """Return whether an action changes nothing in the store; collect it if it is an effect."""
+        match action:
+            case Notify() | Kill() | CancelTask():
+                effects.stops.append((item.job, action))
+                return True
+            case Undelay(key=key):
+                effects.undelay.append((item.job.task.scheduler, key))
+                return True
+            case RejectResult():
+                return True
+        return _changes_nothing(item, action)
+
+    def _change(self, item: Decided, action: Action, effects: Effects) -> str | None:
+        store, job = self._store, item.job
+        match action:
+            case SeeTask():
+                store.see_task(action)
+            case SeeProgress(heartbeat_at=heartbeat_at):
+                self._see_progress(item, heartbeat_at)
+            case Move(state=state, reason=reason, cause=cause):
+                if store.move(job.id, state, reason=reason, cause=cause):
+                    return f"{state}: {reason}"
+            case RecordEnd(end_class=end_class, cause=cause, attempt=attempt):
+                key = job.task.key
+                store.add_end(
+                    job.id, end_class, cause, token=key.token, index=key.index, attempt=attempt
+                )
+            case CloseTask(task=task):
+                store.close_task(task)
+            case FinishStop(stop=stop):
+                store.stop_done(stop)
+            case Complete(result=result, cause=cause):
+                store.add_result(job.id, result)
+                store.move(job.id, JobState.COMPLETED, reason="", cause=cause)
+                return f"COMPLETED after {item.evidence.epoch or 0} attempts"
+            case DecideNext(end_class=end_class, cause=cause):
+                return self._decide(job, Meaning(end_class=end_class, cause=cause))
+            case RequestStop():
+                self._request_stop(job, action, effects)
+                return f"{action.stop_cause}: {action.cause}"
+        return None
+
+    def _see_progress(self, item: Decided, heartbeat_at: float | None) -> None:
+        reports = list(item.evidence.reports) + list(item.evidence.problems)
+        text = json.dumps(reports)
+        self._store.set_progress(
+            item.job.id, item.evidence, heartbeat_at=heartbeat_at, reports=text
+        )
+
+    def _request_stop(self, job: JobFacts, action: RequestStop, effects: Effects) -> None:
+        stop = self._store.add_stop(
+            job.id,
+            epoch=action.epoch,
+            cause=action.stop_cause,
+            grace_seconds=action.grace_seconds,
+            why=action.cause,
+        )
+        # Carried out in this very tick: a short job would be over at the next one.
+        if action.stop_cause == "stalled":
+            kill = Kill(stop=stop, stop_cause=action.stop_cause, key=job.task.key)
+            effects.stops.append((job, kill))
+        elif action.epoch is not None:
+            notify = Notify(
+                stop=stop,
+                stop_cause=action.stop_cause,
+                epoch=action.epoch,
+                grace_seconds=action.grace_seconds,
+                key=job.task.key,
+            )
+            effects.stops.append((job, notify))
+
+    def _decide(self, job: JobFacts, end: Meaning) -> str:
+        """Commit what follows an end without result; return it in words."""
+        ends: Sequence[EndFacts] = self._store.ends_of(job.id)
+        step = next_step(end, ends=ends, spec=job.spec, overrides=job.overrides)
+        if isinstance(step, RunAgain) and job.attempts:
+            verdict = decide(read_history(self._state.job(job.id)), job.spec.run.retry)
+            if isinstance(verdict, Stop):
+                step = GiveUp(reason=verdict.reason)
+        if isinstance(step, GiveUp):
+            self._store.move(job.id, JobState.FAILED, reason=step.reason, cause=end.cause)
+            return f"FAILED: {step.reason}"
+        due_at = self._clock.wall() + step.delay if step.delay else 0.0
+        self._store.set_again(job.id, due_at=due_at, overrides=step.overrides)
+        self._store.move(job.id, JobState.RETRYING, reason=step.reason, cause=end.cause)
+        return f"RETRYING: {step.reason}"
+
+    # --- effects
+
+    def notify(
+        self, job: JobFacts, action: Notify, scheduler: Scheduler, *, lease_epoch: int
+    ) -> str:
+        """Write control.json and give the notice; return what happened in words."""
+        self._write_control(job, action.epoch, action.stop_cause, action.grace_seconds)
+        hit("stop.control_written")
+        problem = scheduler.notify(action.key)
+        hit("stop.notified")
+        if problem is not None:
+            return f"{job.name}: the notice could not be given: {problem}"
+        with self._store.writing(lease_epoch):
+            self._store.stop_notified(action.stop, epoch=action.epoch)
+        return f"{job.name}: attempt {action.epoch} has {action.grace_seconds:g} s to save"
+
+    def kill(self, job: JobFacts, action: Kill, scheduler: Scheduler, *, lease_epoch: int) -> str:
+        """SIGKILL the attempt's ranks; return what happened in words."""
+        problem = scheduler.kill(action.key)
+        hit("stop.killed")
+        if problem is not None:
+            return f"{job.name}: could not be killed: {problem}"
+        with self._store.writing(lease_epoch):
+            self._store.stop_killed(action.stop)
+        return f"{job.name}: killed ({action.stop_cause})"
+
+    def cancel(
+        self, job: JobFacts, action: CancelTask, scheduler: Scheduler, *, lease_epoch: int
+    ) -> str | None:
+        """End the task at the scheduler; return what went wrong in words."""
+        if action.epoch is not None and action.stop is not None:
+            self._write_control(job, action.epoch, "cancel", None)
+        problem = scheduler.cancel([action.key])[action.key]
+        hit("cancel.scheduler_asked")
+        if problem is not None:
+            return f"{job.name}: could not be cancelled: {problem}"
+        if action.stop is not None:
+            with self._store.writing(lease_epoch):
+                self._store.stop_notified(action.stop, epoch=None)
+        return None
+
+    def _write_control(self, job: JobFacts, epoch: int, cause: str, deadline: float | None) -> None:
+        control = ControlRecord(
+            epoch=epoch, request="stop", cause=_CONTROL_CAUSE[cause], deadline_seconds=deadline
+        )
+        publish_file(self._state.job(job.id).control, control.to_json())
+
+
+def _changes_nothing(item: Decided, action: Action) -> bool:
+    job, evidence = item.job, item.evidence
+    match action:
+        case Move(state=state, reason=reason):
+            return (state, reason) == (job.state, job.reason)
+        case SeeProgress(heartbeat_at=heartbeat_at):
+            same = (evidence.epoch, evidence.sequence) == (job.epoch, job.sequence)
+            return same and heartbeat_at == job.heartbeat_at
+        case SeeTask():
+            return _unchanged(job, action)
+    return False
+
+
+def _unchanged(job: JobFacts, see: SeeTask) -> bool:
+    task = job.task
+    return (
+        see.seen,
+        see.seen_reason,
+        see.shown_id,
+        see.nodes,
+        see.restarts,
+        see.absent_count,
+        see.absent_since,
+        see.running_since,
+    ) == (
+        task.seen,
+        task.seen_reason,
+        task.shown_id,
+        task.nodes,
+        task.restarts,
+        task.absent_count,
+        task.absent_since,
+        task.running_since,
+    )
+
+
+def _set_result_aside(directory: JobDir) -> None:
+    """Rename a result.json that is none; its evidence stays (P10)."""
+    number = 1
+    while (aside := directory.path / f"result.rejected-{number}.json").exists():
+        number += 1
+    directory.result.rename(aside)
+    hit("apply.result_rejected")

@@ -1,0 +1,112 @@
+"""The program `orch`: its verbs, and the one place where exceptions become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import cancel, doctor, logs, results, status, submit, watch
+from orchestrator.cli.exits import Exit, Stop
+from orchestrator.cli.help_text import Verb, Verbs, help_of
+from orchestrator.cli.streams import show, tolerant_streams
+
+_INTRODUCTION = """Run a matrix of experiments on preemptible machines until each has a result.
+
+\b
+Examples:
+  $ orch submit matrix.yaml --wait   expand, submit, watch, print the results
+  $ orch status                      what runs, how far, what was lost, and why
+  $ orch results                     metrics and weight digests, one row a job
+
+State lives in .orch/ of the working directory, or in $ORCH_HOME.
+"""
+
+VERBS = (
+    submit.submit,
+    status.status,
+    results.results,
+    logs.logs,
+    cancel.cancel,
+    cancel.retry,
+    cancel.preempt,
+    watch.watch,
+    watch.tick,
+    doctor.doctor,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        show(f"orch {version('orch')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks (allowed anywhere).")
+    ] = False,
+) -> None:
+    """Carry the options of `orch` itself; `main` takes --debug out before typer sees it."""
+
+
+def build_app() -> typer.Typer:
+    """Return the typer application with all verbs."""
+    app = typer.Typer(
+        name="orch",
+        cls=Verbs,
+        help=_INTRODUCTION,
+        rich_markup_mode=None,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(help=_INTRODUCTION)(_options)
+    for verb in VERBS:
+        app.command(verb.__name__, cls=Verb, help=help_of(verb))(verb)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code; `arguments` default to the process's own."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    tolerant_streams()
+    try:
+        # Without standalone mode typer returns the code of `typer.Exit` and raises the rest.
+        code = build_app()(args=words, prog_name="orch", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or Exit.OK)
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+    except SystemExit as leaving:
+        if isinstance(leaving.__context__, BrokenPipeError):
+            return int(Exit.OK)  # rich has met the closed pipe first
+        raise
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(Stop(Exit.INTERRUPTED, "interrupted"), words, debug=False)
+    except Exception as error:  # noqa: BLE001  # the boundary: a user never meets a traceback
+        return _fail(error, words, debug=debug)
+
+
+def _fail(error: Exception, words: Sequence[str], *, debug: bool) -> int:
+    from orchestrator.cli.failures import print_traceback, report, stop_of
+
+    if debug:
+        print_traceback(error)
+    stop = stop_of(error)
+    if not words and stop.code is Exit.USAGE:
+        return int(stop.code)  # `orch` alone: typer has printed the help
+    report(stop, json_wanted="--json" in words)
+    return int(stop.code)

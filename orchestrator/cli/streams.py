@@ -1,0 +1,77 @@
+"""Where words go: data to stdout, messages and progress to stderr.
+
+rich honours NO_COLOR, TERM=dumb and streams that are no terminal; this module adds that a
+listing which is not read on a terminal is neither cut nor wrapped.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def tolerant_streams() -> None:
+    """Let no character that a stream cannot encode end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+def out() -> Console:
+    """Return the console of stdout."""
+    return _console(sys.stdout)
+
+
+def err() -> Console:
+    """Return the console of stderr."""
+    return _console(sys.stderr)
+
+
+def table_width(console: Console) -> int | None:
+    """Return the columns of a terminal; None where a table may be as wide as it likes."""
+    return console.width if console.is_terminal else None
+
+
+def say(line: str, style: str = "") -> None:
+    """Print one message line on stderr."""
+    _styled(sys.stderr, line, style)
+
+
+def show(line: str, style: str = "") -> None:
+    """Print one line of data on stdout."""
+    _styled(sys.stdout, line, style)
+
+
+def _styled(stream: TextIO, line: str, style: str) -> None:
+    # Without a terminal there is nothing to style, and rich costs 60 ms to import.
+    if not stream.isatty():
+        stream.write(line + "\n")
+        stream.flush()
+        return
+    from rich.text import Text
+
+    _console(stream).print(Text(line, style=style), soft_wrap=True)
+
+
+def hint(command: str, purpose: str) -> None:
+    """Suggest the next command on stderr."""
+    say(f"{purpose}: {command}", "dim")
+
+
+def show_document(document: Mapping[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    from orchestrator.views.documents import encode
+
+    sys.stdout.write(encode(dict(document)) + "\n")
+    sys.stdout.flush()

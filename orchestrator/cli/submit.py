@@ -1,0 +1,195 @@
+"""`orch submit`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli import streams
+from orchestrator.cli.exits import Exit, Stop
+from orchestrator.cli.options import Backend, Json, SiteFile, Slots
+from orchestrator.cli.session import (
+    choose_backend,
+    load_matrices,
+    open_with,
+    plan_only,
+    remember,
+    state_home,
+)
+
+if TYPE_CHECKING:
+    from jobs.matrix import Matrix
+    from orchestrator.cli.session import Chosen
+    from orchestrator.rows import Plan, SubmitReport
+    from orchestrator.service import Service
+
+
+class Follow(StrEnum):
+    """What `orch submit` does after the hand-over."""
+
+    WATCHER = "watcher"  # leave a background watcher
+    NOTHING = "nothing"
+    WAIT = "wait"
+
+
+def submit(
+    *,
+    matrices: Annotated[
+        list[Path],
+        typer.Argument(metavar="MATRIX.yaml", help="One or several matrix files."),
+    ],
+    backend: Annotated[
+        Backend, typer.Option("--backend", help="Where to run; auto: Slurm where it answers.")
+    ] = Backend.AUTO,
+    site: SiteFile = None,
+    slots: Slots = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show progress until every job is over.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            min=0,
+            help="With --wait: let go after this time (exit 124); the jobs go on.",
+            show_default=False,
+        ),
+    ] = None,
+    no_watch: Annotated[
+        bool, typer.Option("--no-watch", help="Leave no background watcher running.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Replace a default of the matrices, e.g. train.steps=20; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Expand matrices into jobs and run them, none twice.
+
+    Examples:
+      orch submit matrix.yaml --wait
+      orch submit a.yaml b.yaml --backend slurm
+      orch submit matrix.yaml --set train.steps=20 --dry-run
+    """
+    if timeout is not None and not wait:
+        raise Stop(Exit.USAGE, "--timeout belongs to --wait", fix="add --wait")
+    if dry_run and wait:
+        raise Stop(Exit.USAGE, "--dry-run and --wait exclude each other", fix="give one of them")
+    home = state_home(site)
+    chosen = choose_backend(home, backend, site, slots=slots)
+    loaded = load_matrices(matrices, overrides or (), chosen.worker_site)
+    if dry_run:
+        plan = plan_only(home, loaded)
+        _show_plan(plan, chosen, as_json=as_json)
+        return
+    remember(chosen)
+    service = open_with(chosen)
+    before = {row.id for row in service.rows(None)}
+    report = service.submit(loaded)
+    _say_submitted(service, report, chosen, loaded, as_json=as_json, known=before)
+    follow = Follow.WAIT if wait else Follow.NOTHING if no_watch else Follow.WATCHER
+    code = _outcome(report)
+    fields: dict[str, Any] = {}
+    if follow is Follow.WAIT:
+        from orchestrator.cli.follow import wait_and_show
+
+        code, fields = wait_and_show(
+            service, report, chosen, timeout=timeout, no_watch=no_watch, as_json=as_json
+        )
+    elif follow is Follow.WATCHER:
+        _leave_watcher(service, report, chosen)
+    if as_json:
+        from orchestrator.views.documents import submit_document
+
+        document = submit_document(report, watcher=service.watcher())
+        streams.show_document({**document, **fields})
+    raise typer.Exit(int(code))
+
+
+def _show_plan(plan: Plan, chosen: Chosen, *, as_json: bool) -> None:
+    from orchestrator.views.documents import plan_document
+    from orchestrator.views.plan import PLAN_LIMIT, plan_line, plan_table
+    from orchestrator.views.table import print_table
+    from orchestrator.views.text import clean
+
+    if as_json:
+        streams.show_document(
+            plan_document(plan, backend={"name": chosen.name, "reason": chosen.reason})
+        )
+        return
+    console = streams.out()
+    limit = PLAN_LIMIT if console.is_terminal else None
+    print_table(console, plan_table(plan, limit=limit))
+    if limit is not None and len(plan.jobs) > limit:
+        streams.show(f"… and {len(plan.jobs) - limit:,} more; --json shows all", "dim")
+    console.print()
+    streams.show(plan_line(plan), "bold")
+    streams.say(f"backend: {chosen.name} ({chosen.reason})")
+    streams.say(f"site: {'; '.join(map(clean, chosen.site.describe()))}")
+    streams.say("dry run: nothing was changed")
+
+
+def _say_submitted(
+    service: Service,
+    report: SubmitReport,
+    chosen: Chosen,
+    matrices: Sequence[Matrix],
+    *,
+    as_json: bool,
+    known: set[str],
+) -> None:
+    from orchestrator.views import plan as view
+    from orchestrator.views.text import clean
+
+    rows = [row for row in service.rows(None) if row.id in known]
+    names = ", ".join(dict.fromkeys(clean(matrix.name) for matrix in matrices))
+    line = f"{names}: {view.plan_line(report.plan, rows)}"
+    (streams.say if as_json else streams.show)(line)
+    if handed := view.handed_over_line(report, chosen.label):
+        streams.say(handed)
+    for refusal in report.refused:
+        streams.say(f"refused: {clean(refusal)}", "red")
+    if report.unreachable:
+        streams.say(
+            f"the scheduler cannot be asked: {clean(report.unreachable)}; the jobs are recorded"
+            " and handed over when it answers (orch watch, orch tick)",
+            "yellow",
+        )
+
+
+def _outcome(report: SubmitReport) -> Exit:
+    if report.refused:
+        return Exit.PARTIAL if report.submitted else Exit.FAILED
+    return Exit.UNREACHABLE if report.unreachable else Exit.OK
+
+
+def _leave_watcher(service: Service, report: SubmitReport, chosen: Chosen) -> None:
+    """Start the background watcher on the local backend; elsewhere say how to have one."""
+    from orchestrator.cli.follow import ensure_watcher, ids_of, open_jobs
+    from orchestrator.views.text import clean
+
+    if not open_jobs(service, ids_of(report)):
+        streams.hint("orch results", "nothing to run; see the results")
+        return
+    if chosen.name == "local":
+        ensure_watcher(chosen)
+        watcher = service.watcher()
+        who = f"pid {watcher.pid} on {clean(watcher.host or 'this host')}" if watcher.pid else "on"
+        streams.say(f"a watcher runs in the background ({who}); this terminal may close")
+    elif not service.watcher().alive:
+        streams.say("requeued jobs restart without a watcher; with one they restart sooner")
+        streams.hint("orch watch", "start one")
+    streams.hint("orch status --watch", "see the progress")

@@ -1,0 +1,169 @@
+"""The inbox: how a verb asks whoever holds the lease to do something.
+
+A request is one small file, published whole and never edited; its durable name is the moment
+at which the verb's wish counts. The lease holder carries it out exactly once: the request's
+name is committed in the transaction that carries it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from durable.faults import hit
+from durable.files import private_dir, publish_new
+from jobs.contract.paths import StateDir
+from jobs.contract.records import Record, read_record
+from jobs.spec import JobSpec, canonical_json
+
+if TYPE_CHECKING:
+    from jobs.matrix import Matrix
+
+MAX_REQUEST_BYTES = 4 << 20
+
+
+class SubmitWish(Record):
+    """Take the jobs of a matrix into the store."""
+
+    kind: Literal["submit"] = "submit"
+    matrix: str
+
+
+class CancelWish(Record):
+    """End jobs."""
+
+    kind: Literal["cancel"] = "cancel"
+    jobs: tuple[str, ...]
+
+
+class PreemptWish(Record):
+    """Give the attempt that runs now the site's signal sequence."""
+
+    kind: Literal["preempt"] = "preempt"
+    job: str
+    epoch: int | None = None
+
+
+class AgainWish(Record):
+    """Start stopped jobs again."""
+
+    kind: Literal["again"] = "again"
+    jobs: tuple[str, ...]
+
+
+Wish = Annotated[SubmitWish | CancelWish | PreemptWish | AgainWish, Field(discriminator="kind")]
+_WISH: TypeAdapter[Wish] = TypeAdapter(Wish)
+
+
+class MatrixRecord(Record):
+    """matrices/<digest>.json: what was submitted, verbatim."""
+
+    digest: str
+    name: str
+    path: str
+    cells: int
+    text: str
+    jobs: tuple[str, ...]
+
+
+class BadRequest(ValueError):
+    """A file in the inbox is no request; it is set aside and reported."""
+
+
+def inbox(state: StateDir) -> Path:
+    """Return the directory of requests."""
+    return state.path / "requests"
+
+
+def post(state: StateDir, wish: Wish) -> str:
+    """Publish a request durably; return its name."""
+    folder = private_dir(inbox(state))
+    while True:
+        name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.json"
+        if publish_new(folder / name, wish.to_json()):
+            hit("request.posted")
+            return name
+
+
+def pending(state: StateDir) -> list[str]:
+    """Return the names of requests, oldest first."""
+    try:
+        return sorted(p.name for p in inbox(state).iterdir() if p.name.endswith(".json"))
+    except FileNotFoundError:
+        return []
+
+
+def read(state: StateDir, name: str) -> Wish:
+    """Return a request. Raises `BadRequest`; OSError when it cannot be read."""
+    data = (inbox(state) / name).read_bytes()
+    try:
+        return _WISH.validate_json(data[:MAX_REQUEST_BYTES])
+    except ValidationError as error:
+        raise BadRequest(f"requests/{name}: not a request: {error.errors()[0]['msg']}") from error
+
+
+def remove(state: StateDir, name: str) -> None:
+    """Forget a request that has been carried out."""
+    (inbox(state) / name).unlink(missing_ok=True)
+
+
+def set_aside(state: StateDir, name: str) -> None:
+    """Keep what is no request out of the way, for people to look at."""
+    path = inbox(state) / name
+    path.rename(path.with_name(f"{name}.rejected"))
+
+
+def write_matrix(state: StateDir, matrix: Matrix) -> str:
+    """Write a matrix and its jobs' specs durably; return the record's digest. Idempotent."""
+    for spec in matrix.jobs:
+        directory = state.job(spec.id)
+        if not directory.spec.exists():
+            private_dir(directory.path)
+            publish_new(directory.spec, spec.to_json())
+            hit("submit.spec_written")
+    record = _record(matrix)
+    private_dir(state.matrices)
+    publish_new(state.matrices / f"{record.digest}.json", record.to_json())
+    hit("submit.matrix_written")
+    return record.digest
+
+
+def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[JobSpec]]:
+    """Return a written matrix with the specs of its jobs, in its order.
+
+    Raises `BadRequest` when it, or a spec that it names, is missing or broken.
+    """
+    if not digest.isalnum():
+        raise BadRequest(f"matrix {digest!r} is not a digest")
+    path = state.matrices / f"{digest}.json"
+    record = read_record(path, MatrixRecord)
+    if record is None:
+        raise BadRequest(f"{path} is missing")
+    specs = []
+    for job in record.jobs:
+        spec = state.job(job).spec
+        try:
+            specs.append(JobSpec.model_validate_json(spec.read_bytes()))
+        except (OSError, ValidationError) as error:
+            raise BadRequest(f"{spec}: {error}") from error
+    return record, specs
+
+
+def _record(matrix: Matrix) -> MatrixRecord:
+    jobs = tuple(spec.id for spec in matrix.jobs)
+    # Over the expansion too: the same text with other settings is another matrix.
+    whole = canonical_json({"name": matrix.name, "text": matrix.text, "jobs": jobs})
+    return MatrixRecord(
+        digest=hashlib.sha256(whole).hexdigest()[:32],
+        name=matrix.name,
+        path=str(matrix.path),
+        cells=matrix.cells,
+        text=matrix.text,
+        jobs=jobs,
+    )

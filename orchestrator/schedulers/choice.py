@@ -1,0 +1,87 @@
+"""Which scheduler serves new work, and why; what needs Slurm is imported only for Slurm."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from orchestrator.schedulers.base import Scheduler
+from orchestrator.schedulers.local import LocalScheduler
+
+if TYPE_CHECKING:
+    from orchestrator.site import Site
+
+Backend = Literal["auto", "local", "slurm"]
+PING_SECONDS = 10.0
+_COMMANDS = ("sbatch", "squeue", "scontrol")
+
+
+class BackendUnavailable(RuntimeError):
+    """The backend that was asked for cannot be used here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The scheduler for new work, the reason, and the others that old work may live on."""
+
+    scheduler: Scheduler
+    reason: str
+    others: Mapping[str, Scheduler] = field(default_factory=dict)
+
+
+def choose(
+    backend: Backend, *, home: Path, site: Site | None = None, slots: int | None = None
+) -> Choice:
+    """Return the scheduler for `backend`. Raises `BackendUnavailable` for an explicit slurm.
+
+    `slots`: CPUs that the local scheduler may use; default: all that this process may use.
+    """
+    local = LocalScheduler(home, cpus=slots)
+    if backend == "local":
+        others = {"slurm": _slurm(home, site)} if slurm_missing() is None else {}
+        return Choice(scheduler=local, reason="asked for: this machine", others=others)
+    why_not = slurm_missing() or controller_silent()
+    if why_not is None:
+        reason = "asked for" if backend == "slurm" else "sbatch is here and its controller answers"
+        slurm = _slurm(home, site)
+        return Choice(scheduler=slurm, reason=f"Slurm: {reason}", others={"local": local})
+    if backend == "slurm":
+        raise BackendUnavailable(f"no Slurm to use: {why_not}")
+    return Choice(scheduler=local, reason=f"this machine, since {why_not}")
+
+
+def slurm_missing() -> str | None:
+    """Return which of Slurm's commands is not on PATH, None when all are."""
+    missing = [command for command in _COMMANDS if shutil.which(command) is None]
+    return f"{', '.join(missing)} not on PATH" if missing else None
+
+
+def controller_silent() -> str | None:
+    """Return why Slurm's controller does not answer, None when it does."""
+    try:
+        answer = subprocess.run(
+            ["scontrol", "ping"],
+            capture_output=True,
+            text=True,
+            timeout=PING_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return f"its controller did not answer in {PING_SECONDS:g} s"
+    except OSError as error:
+        return f"scontrol cannot be run: {error.strerror}"
+    if answer.returncode == 0 and " UP" in answer.stdout:
+        return None
+    said = (answer.stdout + answer.stderr).strip().splitlines()
+    return f"its controller does not answer ({said[0][:200] if said else 'no words'})"
+
+
+def _slurm(home: Path, site: Site | None) -> Scheduler:
+    from orchestrator.schedulers.slurm import SlurmScheduler
+
+    return SlurmScheduler(home, site=site)

@@ -1,0 +1,122 @@
+"""From the queue's and accounting's rows to an answer for every key. Pure.
+
+An id alone never identifies our task: Slurm re-issues ids after a crash. A row whose name and
+comment do not carry the key's token is somebody else's, and our task is `Absent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.schedulers.base import (
+    OVER,
+    Absent,
+    Answer,
+    Known,
+    TaskKey,
+    TaskState,
+    Unreachable,
+)
+from orchestrator.schedulers.slurm_options import carries
+from orchestrator.schedulers.slurm_parse import AccountRow, QueueRow
+from orchestrator.schedulers.slurm_queries import Accounts
+
+Queue = Mapping[tuple[str, int], QueueRow]
+
+
+def by_task(rows: Iterable[QueueRow]) -> Queue:
+    """Return rows by array id and index; a job that is no array is never ours."""
+    return {(row.array_id, row.index): row for row in rows if row.index is not None}
+
+
+def ours(queue: Queue, key: TaskKey) -> QueueRow | None:
+    """Return the key's own row, not that of a stranger with its id."""
+    row = queue.get((key.scheduler_id, key.index))
+    if row is None or not carries(key.token, name=row.name, comment=row.comment):
+        return None
+    return row
+
+
+def needs_accounts(queue: Queue, key: TaskKey) -> bool:
+    """Return whether the queue alone cannot answer: the task is over, or not there."""
+    row = ours(queue, key)
+    return row is None or row.state in OVER
+
+
+def answer(queue: Queue, key: TaskKey, accounts: Accounts | str | None) -> Answer:
+    """Return the answer for one key. `accounts`: a string says why there are none."""
+    row = ours(queue, key)
+    if row is not None and row.state is None:
+        return Unreachable(reason=f"unknown state {row.word[:40]!a} of {name_of(key)}")
+    records = _records(accounts, key) if isinstance(accounts, Accounts) else ()
+    if row is not None and row.state is not None:
+        if row.state not in OVER:
+            return Known(state=row.state, reason=row.reason, nodes=row.nodes)
+        return _over(row.state, row, records, accounts)
+    if isinstance(accounts, str):
+        return Unreachable(reason=f"not in the queue, and accounting does not answer: {accounts}")
+    return _remembered(records, key)
+
+
+def _over(
+    state: TaskState,
+    row: QueueRow,
+    records: Sequence[AccountRow],
+    accounts: Accounts | str | None,
+) -> Answer:
+    """Answer for a task that the queue still lists as over; accounting may add how."""
+    last = records[-1] if records and records[-1].state in OVER else None
+    by_person = False
+    if state is TaskState.CANCELLED:
+        if last is not None:
+            by_person = last.by_uid is not None
+        elif isinstance(accounts, Accounts) and not accounts.kept:
+            by_person = True  # nobody can tell: a cancel is never undone on a guess
+        else:
+            return Unreachable(reason="cancelled, and accounting does not say yet by whom")
+    return Known(
+        state=state,
+        reason=row.reason,
+        nodes=row.nodes,
+        exit_code=last.exit_code if last else None,
+        restarts=max(0, len(records) - 1),
+        by_person=by_person,
+    )
+
+
+def _remembered(records: Sequence[AccountRow], key: TaskKey) -> Answer:
+    """Answer for a task that is not in the queue (any more) by its last record.
+
+    A last record that is not over proves nothing: accounting keeps such rows of jobs that the
+    controller has lost.
+    """
+    if not records:
+        return Absent()
+    last = records[-1]
+    if last.state is None:
+        return Unreachable(reason=f"unknown state {last.word[:40]!a} of {name_of(key)}")
+    if last.state not in OVER:
+        return Absent()
+    return Known(
+        state=last.state,
+        exit_code=last.exit_code,
+        restarts=len(records) - 1,
+        by_person=last.by_uid is not None,
+    )
+
+
+def _records(accounts: Accounts, key: TaskKey) -> tuple[AccountRow, ...]:
+    """Return the key's own records, oldest first."""
+    own = [
+        row
+        for row in accounts.rows
+        if row.array_id == key.scheduler_id
+        and row.index == key.index
+        and carries(key.token, name=row.name, comment="")
+    ]
+    return tuple(sorted(own, key=lambda row: row.submitted))
+
+
+def name_of(key: TaskKey) -> str:
+    """Return the task's name in Slurm's words; never the raw id of an array's last task."""
+    return f"{key.scheduler_id}_{key.index}"

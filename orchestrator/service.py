@@ -1,0 +1,311 @@
+"""The use cases behind the verbs. Light: no torch, no rich, nothing of the worker.
+
+Wishes (submit, cancel, preempt) go through the inbox, whoever carries them out: the watcher
+that holds the lease, or, when nobody does, the verb itself with one tick.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from durable.clock import Clock, SystemClock
+from durable.files import private_dir
+from durable.locks import Locked
+from jobs.contract.paths import JobDir, StateDir
+from jobs.contract.records import WorkerSite
+from jobs.spec import JobSpec
+from jobs.states import TERMINAL, JobState
+from orchestrator import requests
+from orchestrator.database import Database
+from orchestrator.facts import Limits
+from orchestrator.lease import Lease, read_watcher
+from orchestrator.reading import NotFound, Reading
+from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, TickReport, Watcher
+from orchestrator.schedulers.base import Scheduler
+from orchestrator.store import Store
+from orchestrator.tick import Tick
+
+if TYPE_CHECKING:
+    from jobs.matrix import Matrix
+
+__all__ = ["NoScheduler", "NotFound", "NotRunning", "Service", "WishPending"]
+
+TICK_SECONDS = {"local": 1.0, "fake": 0.05}  # of `watch`; other schedulers: DEFAULT_TICK_SECONDS
+DEFAULT_TICK_SECONDS = 10.0
+QUICK_TICK_SECONDS = 0.25  # while something has just been started or asked to stop
+WISH_SECONDS = 60.0  # a holder that has not read a wish by then is not alive enough
+POLL_SECONDS = 0.1
+
+
+class NoScheduler(RuntimeError):
+    """The service was opened for reading only."""
+
+
+class NotRunning(RuntimeError):
+    """Only a running job can be preempted."""
+
+
+class WishPending(RuntimeError):
+    """The lease holder has not read the wish yet; it is kept and will be carried out."""
+
+
+class Service:
+    """One state directory, seen by one process."""
+
+    def __init__(
+        self,
+        state: StateDir,
+        database: Database,
+        clock: Clock,
+        *,
+        scheduler: Scheduler | None,
+        schedulers: Mapping[str, Scheduler],
+        site: WorkerSite,
+        tick_seconds: float | None,
+        limits: Limits,
+    ) -> None:
+        self.state = state
+        self._database = database
+        self._clock = clock
+        self._scheduler = scheduler
+        self._schedulers = {**schedulers, **({scheduler.name: scheduler} if scheduler else {})}
+        self._tick_seconds = tick_seconds
+        self.store = Store(database, clock)
+        self._reading = Reading(database, state, clock)
+        self._lease: Lease | None = None
+        self._ticker: Tick | None = None
+        if scheduler is not None:
+            self._ticker = Tick(
+                self.store,
+                state,
+                clock,
+                default=scheduler,
+                scheduler_named=self._schedulers.get,
+                site=site,
+                limits=limits,
+            )
+
+    @classmethod
+    def open(
+        cls,
+        home: Path,
+        *,
+        scheduler: Scheduler | None = None,
+        schedulers: Mapping[str, Scheduler] | None = None,
+        clock: Clock | None = None,
+        site: WorkerSite | None = None,
+        tick_seconds: float | None = None,
+        limits: Limits | None = None,
+    ) -> Service:
+        """Open (and if needed create, mode 0700) a state directory.
+
+        `scheduler`: for new work; None for reading only. `schedulers`: others, by name, that
+        earlier submissions may live on. Raises `orchestrator.database.NewerSchema`.
+        """
+        clock = clock or SystemClock()
+        state = StateDir(private_dir(home.absolute()))
+        return cls(
+            state,
+            Database(state.database),
+            clock,
+            scheduler=scheduler,
+            schedulers=schedulers or {},
+            site=site or WorkerSite(),
+            tick_seconds=tick_seconds,
+            limits=limits or Limits(),
+        )
+
+    def close(self) -> None:
+        """Give up the database connection (and the lease, if held)."""
+        if self._lease is not None:
+            self._lease.release()
+            self._lease = None
+        self._database.close()
+
+    # --- reading
+
+    def rows(self, selector: str | None = None) -> list[JobRow]:
+        """Return jobs by matrix name, job name or id prefix (>= 4); None: all. `NotFound`."""
+        return self._reading.rows(selector)
+
+    def results(self, selector: str | None = None) -> list[ResultRow]:
+        """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""
+        return self._reading.results(selector)
+
+    def watcher(self) -> Watcher:
+        """Return who keeps the matrix moving."""
+        return read_watcher(self.state, self._clock)
+
+    def job_dir(self, selector: str) -> tuple[JobRow, JobDir]:
+        """Return one job's row and directory. Raises `NotFound`, also for several jobs."""
+        job = self._reading.select_one(selector)
+        return self._reading.rows(job)[0], self.state.job(job)
+
+    def plan(self, matrices: Sequence[Matrix]) -> Plan:
+        """Return what `submit` would do, without any effect."""
+        jobs: dict[str, JobSpec] = {}
+        for matrix in matrices:
+            for spec in matrix.jobs:
+                jobs.setdefault(spec.id, spec)
+        new = frozenset(jobs) - self.store.job_ids()
+        return Plan(
+            cells=sum(matrix.cells for matrix in matrices),
+            unique_jobs=len(jobs),
+            new=len(new),
+            unchanged=len(jobs) - len(new),
+            jobs=tuple(jobs.values()),
+            new_ids=new,
+        )
+
+    # --- wishes
+
+    def submit(self, matrices: Sequence[Matrix]) -> SubmitReport:
+        """Take the matrices' jobs in and hand them over; repeated, it changes nothing.
+
+        Raises `NoScheduler`, `WishPending`.
+        """
+        plan = self.plan(matrices)
+        names = []
+        for matrix in matrices:
+            digest = requests.write_matrix(self.state, matrix)
+            names.append(requests.post(self.state, requests.SubmitWish(matrix=digest)))
+        report = self._carried_out(names)
+        ids = {spec.id for spec in plan.jobs}
+        states = [r.state for r in self.rows() if r.id in ids]
+        waiting = sum(s in (JobState.NEW, JobState.RETRYING, JobState.SUBMITTED) for s in states)
+        handed = self._ticker.last_hand_over if self._ticker and report else None
+        return SubmitReport(
+            plan=plan,
+            submitted=handed.submitted if handed else plan.new - min(plan.new, waiting),
+            waiting=waiting,
+            refused=tuple(dict.fromkeys(handed.refused)) if handed else (),
+            unreachable=handed.unreachable if handed else None,
+        )
+
+    def cancel(self, selector: str) -> list[str]:
+        """End jobs for good; return the names of those that were not over. `NotFound`."""
+        rows = [row for row in self.rows(selector) if row.state not in TERMINAL]
+        if rows:
+            wish = requests.CancelWish(jobs=tuple(row.id for row in rows))
+            self._carried_out([requests.post(self.state, wish)])
+        return [row.name for row in rows]
+
+    def again(self, selector: str) -> list[str]:
+        """Start failed, held or cancelled jobs again; return their names. `NotFound`."""
+        stopped = (JobState.FAILED, JobState.HELD, JobState.CANCELLED)
+        rows = [row for row in self.rows(selector) if row.state in stopped]
+        if rows:
+            wish = requests.AgainWish(jobs=tuple(row.id for row in rows))
+            self._carried_out([requests.post(self.state, wish)])
+        return [row.name for row in rows]
+
+    def preempt(self, selector: str, *, on_line: Callable[[str], None]) -> None:
+        """Rehearse the site's signal sequence on a running job and wait until it is done.
+
+        Raises `NotFound`, `NotRunning`, `WishPending`.
+        """
+        row, _ = self.job_dir(selector)
+        if row.state is not JobState.RUNNING or row.epoch is None:
+            raise NotRunning(f"{row.name} is {row.state}: only a running job can be preempted")
+        spec = self.store.spec_of(row.id)
+        wish = requests.PreemptWish(job=row.id, epoch=row.epoch)
+        self._carried_out([requests.post(self.state, wish)])
+        on_line(f"{row.name}: notice given to attempt {row.epoch}")
+        deadline = self._clock.monotonic() + spec.run.grace_seconds + WISH_SECONDS
+        while self._clock.monotonic() < deadline:
+            now = self.rows(row.id)[0]
+            if now.state is not JobState.RUNNING or now.epoch != row.epoch:
+                on_line(f"{row.name}: attempt {row.epoch} has ended; the job is {now.state}")
+                return
+            self._try_tick()
+            self._clock.sleep(POLL_SECONDS)
+        on_line(f"{row.name}: attempt {row.epoch} still runs; see `orch status`")
+
+    def _carried_out(self, names: Sequence[str]) -> TickReport | None:
+        """Wait until the wishes are carried out, by ourselves if nobody holds the lease.
+
+        Return our own tick's report, or None when somebody else did it.
+        """
+        deadline = self._clock.monotonic() + WISH_SECONDS
+        while True:
+            report = self._try_tick()
+            waiting = set(names) & set(requests.pending(self.state))
+            if not waiting:
+                return report
+            if self._clock.monotonic() > deadline:
+                raise WishPending(
+                    f"the request is kept in {requests.inbox(self.state)}, but the holder of the"
+                    " lease has not read it; `orch status` says who that is"
+                )
+            self._clock.sleep(POLL_SECONDS)
+
+    def _try_tick(self) -> TickReport | None:
+        try:
+            return self.tick()
+        except Locked:
+            return None
+
+    # --- moving
+
+    def tick(self) -> TickReport:
+        """Do one bounded, crash-safe look at everything.
+
+        Raises `durable.locks.Locked` (the holder named) when someone else holds the lease,
+        `orchestrator.database.LeaseLost` when someone took it over, `NoScheduler`.
+        """
+        if self._ticker is None:
+            raise NoScheduler("this service was opened for reading: give it a scheduler")
+        if self._lease is not None:
+            return self._tick_with(self._ticker, self._lease)
+        lease = Lease(self.state, self._database, self._clock, verb="tick")
+        lease.acquire()
+        try:
+            return self._tick_with(self._ticker, lease)
+        finally:
+            lease.release()
+
+    def _tick_with(self, ticker: Tick, lease: Lease) -> TickReport:
+        report = ticker.run(lease_epoch=lease.epoch)
+        lease.beat()
+        return report
+
+    def watch(
+        self,
+        *,
+        until_idle: bool,
+        on_tick: Callable[[TickReport], None],
+        stop: threading.Event,
+    ) -> None:
+        """Hold the lease and tick until `stop` is set, or nothing is left (`until_idle`).
+
+        Raises as `tick`.
+        """
+        if self._ticker is None:
+            raise NoScheduler("this service was opened for reading: give it a scheduler")
+        ticker = self._ticker
+        lease = Lease(self.state, self._database, self._clock, verb="watch")
+        lease.acquire()
+        self._lease = lease
+        try:
+            while not stop.is_set():
+                report = self._tick_with(ticker, lease)
+                on_tick(report)
+                idle = not self.store.busy() and not requests.pending(self.state)
+                if until_idle and idle:
+                    return
+                stop.wait(self._interval(ticker, report))
+        finally:
+            self._lease = None
+            lease.release()
+
+    def _interval(self, ticker: Tick, report: TickReport) -> float:
+        if self._tick_seconds is not None:
+            return self._tick_seconds
+        name = self._scheduler.name if self._scheduler else ""
+        normal = TICK_SECONDS.get(name, DEFAULT_TICK_SECONDS)
+        if name == "local" and (ticker.urgent or report.happenings):
+            return min(normal, QUICK_TICK_SECONDS)
+        return normal

@@ -1,0 +1,107 @@
+-- name: job_add
+INSERT INTO jobs (id, name, spec, state, state_since, reason, total_steps)
+VALUES (:id, :name, :spec, 'NEW', :at, 'new', :total_steps)
+ON CONFLICT (id) DO NOTHING;
+
+-- name: job_ids
+SELECT id FROM jobs;
+
+-- name: job_names
+SELECT DISTINCT name FROM jobs;
+
+-- name: job_spec
+SELECT spec FROM jobs WHERE id = :id;
+
+-- name: job_state
+SELECT state FROM jobs WHERE id = :id;
+
+-- name: job_move
+UPDATE jobs SET state = :state, reason = :reason,
+    state_since = CASE WHEN state = :state THEN state_since ELSE :at END
+WHERE id = :id AND state = :old;
+
+-- name: job_reason
+UPDATE jobs SET reason = :reason WHERE id = :id;
+
+-- name: job_again
+UPDATE jobs SET due_at = :due_at, overrides = :overrides WHERE id = :id;
+
+-- name: job_due_now
+UPDATE jobs SET due_at = 0 WHERE id = :id;
+
+-- name: job_progress
+-- An attempt that has not spoken yet leaves the last known position standing.
+UPDATE jobs SET epoch = :epoch, sequence = :sequence, heartbeat_at = :heartbeat_at,
+    step = coalesce(:step, step), committed_step = coalesce(:committed_step, committed_step),
+    phase = :phase, loss = coalesce(:loss, loss), reports = :reports, attempts = :attempts
+WHERE id = :id;
+
+-- name: job_counts
+UPDATE jobs SET
+    preemptions = (SELECT count(*) FROM ends WHERE ends.job = jobs.id AND class = 'preempted'),
+    lost_steps = (SELECT coalesce(sum(max(0, last_step - coalesce(committed_step, 0))), 0)
+                  FROM ends WHERE ends.job = jobs.id)
+WHERE id = :id;
+
+-- name: jobs_to_hand_over
+SELECT id, spec, state, overrides, attempts,
+    (SELECT m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
+     WHERE mj.job = jobs.id LIMIT 1) AS matrix
+FROM jobs
+WHERE state IN ('NEW', 'RETRYING') AND due_at <= :now
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND live = 1)
+ORDER BY rowid;
+
+-- name: jobs_open_count
+SELECT count(*) FROM jobs WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'HELD');
+
+-- name: busy
+SELECT EXISTS (SELECT 1 FROM jobs
+               WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'HELD'))
+    OR EXISTS (SELECT 1 FROM tasks WHERE live = 1)
+    OR EXISTS (SELECT 1 FROM submissions WHERE state IN ('intent', 'uncertain'));
+
+-- name: next_due
+SELECT min(due_at) FROM jobs WHERE state IN ('NEW', 'RETRYING');
+
+-- name: job_rows
+SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
+    j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
+    t.shown_id, t.idx, t.seen, s.scheduler, s.scheduler_id,
+    (SELECT group_concat(name, char(10)) FROM (
+        SELECT DISTINCT m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
+        WHERE mj.job = j.id)) AS matrices
+FROM jobs j
+LEFT JOIN tasks t ON t.id = (SELECT max(id) FROM tasks WHERE tasks.job = j.id)
+LEFT JOIN submissions s ON s.token = t.token
+ORDER BY j.rowid;
+
+-- name: result_rows
+SELECT j.id, j.name, j.state, j.attempts, j.preemptions, j.spec, r.record,
+    (SELECT group_concat(name, char(10)) FROM (
+        SELECT DISTINCT m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
+        WHERE mj.job = j.id)) AS matrices
+FROM jobs j LEFT JOIN results r ON r.job = j.id
+ORDER BY j.rowid;
+
+-- name: jobs_of_matrix
+SELECT DISTINCT job FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
+WHERE m.name = :name;
+
+-- name: jobs_of_name
+SELECT id FROM jobs WHERE name = :name;
+
+-- name: jobs_of_prefix
+SELECT id FROM jobs WHERE id >= :prefix AND id < :prefix || 'g';
+
+-- name: result_add
+INSERT INTO results (job, record) VALUES (:job, :record) ON CONFLICT (job) DO NOTHING;
+
+-- name: job_finished
+UPDATE jobs SET step = :steps, committed_step = :steps, phase = 'finished' WHERE id = :id;
+
+-- name: job_attempts
+SELECT attempts FROM jobs WHERE id = :id;
+
+-- name: job_live_task
+SELECT 1 FROM tasks WHERE job = :id AND live = 1;

@@ -1,0 +1,92 @@
+-- name: submission_add
+INSERT INTO submissions (token, scheduler, state, created_at)
+VALUES (:token, :scheduler, 'intent', :at);
+
+-- name: submission_settle
+UPDATE submissions SET state = :state, scheduler_id = :scheduler_id, reason = :reason
+WHERE token = :token AND state IN ('intent', 'uncertain');
+
+-- name: submission_unseen
+UPDATE submissions SET unseen = :unseen WHERE token = :token;
+
+-- name: submissions_unsettled
+SELECT token, scheduler, state, created_at, unseen FROM submissions
+WHERE state IN ('intent', 'uncertain') ORDER BY created_at;
+
+-- name: task_add
+INSERT INTO tasks (token, idx, job) VALUES (:token, :idx, :job);
+
+-- name: tasks_of
+SELECT t.id, t.idx, t.job, t.live, j.state, j.attempts
+FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.token = :token ORDER BY t.idx;
+
+-- name: task_seen
+UPDATE tasks SET seen = :seen, seen_reason = :seen_reason, shown_id = :shown_id, nodes = :nodes,
+    restarts = :restarts, absent_count = :absent_count, absent_since = :absent_since,
+    running_since = :running_since
+WHERE id = :id;
+
+-- name: task_close
+UPDATE tasks SET live = 0 WHERE id = :id;
+
+-- name: tasks_close_of
+UPDATE tasks SET live = 0 WHERE token = :token;
+
+-- name: live_tasks
+SELECT t.id AS task, t.token, t.idx, t.seen, t.seen_reason, t.shown_id, t.nodes, t.restarts,
+    t.absent_count, t.absent_since, t.running_since, s.scheduler, s.scheduler_id,
+    j.id, j.name, j.state, j.reason, j.epoch, j.sequence, j.heartbeat_at, j.step,
+    j.committed_step, j.phase, j.loss, j.reports, j.attempts, j.overrides,
+    (SELECT max(epoch) FROM ends WHERE ends.job = j.id) AS ended_epoch
+FROM tasks t
+JOIN submissions s ON s.token = t.token AND s.state = 'accepted'
+JOIN jobs j ON j.id = t.job
+WHERE t.live = 1
+ORDER BY t.id;
+
+-- name: watched_jobs
+-- Stopped jobs whose late result may still arrive from an attempt that was not the newest task's.
+SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED') AND attempts > 0;
+
+-- name: end_add
+INSERT INTO ends (job, epoch, token, idx, class, cause, last_step, committed_step, at)
+VALUES (:job, :epoch, :token, :idx, :class, :cause, :last_step, :committed_step, :at)
+ON CONFLICT (job, epoch) DO NOTHING;
+
+-- name: ends_of
+SELECT epoch, class, cause, last_step, committed_step, at FROM ends
+WHERE job = :job ORDER BY id;
+
+-- name: stop_add
+INSERT INTO stops (job, epoch, cause, grace_seconds, requested_at)
+VALUES (:job, :epoch, :cause, :grace_seconds, :at);
+
+-- name: stops_open
+SELECT id, job, epoch, cause, grace_seconds, requested_at, notified_at, killed_at FROM stops
+WHERE done_at IS NULL;
+
+-- name: stops_rehearsed
+SELECT DISTINCT job FROM stops WHERE cause = 'rehearsal';
+
+-- name: stop_notified
+UPDATE stops SET notified_at = :at, epoch = :epoch WHERE id = :id;
+
+-- name: stop_killed
+UPDATE stops SET killed_at = :at WHERE id = :id;
+
+-- name: stop_done
+UPDATE stops SET done_at = :at WHERE id = :id;
+
+-- name: stops_done_of
+UPDATE stops SET done_at = :at WHERE job = :job AND done_at IS NULL;
+
+-- name: event_add
+INSERT INTO events (at, lease, job, token, kind, cause, decision)
+VALUES (:at, :lease, :job, :token, :kind, :cause, :decision);
+
+-- name: events_of
+SELECT id, at, lease, job, token, kind, cause, decision FROM events
+WHERE job = :job ORDER BY id;
+
+-- name: events_all
+SELECT id, at, lease, job, token, kind, cause, decision FROM events ORDER BY id;

@@ -1,0 +1,250 @@
+"""One bounded, crash-safe look at everything: wishes, unsettled submissions, live tasks, due jobs.
+
+Every step may be repeated: a tick that dies anywhere is finished by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping
+
+from durable.clock import Clock
+from durable.faults import hit
+from jobs.contract.paths import StateDir
+from jobs.contract.records import Overrides, WorkerSite
+from jobs.spec import JobSpec
+from jobs.states import JobState
+from orchestrator.actions import CancelTask, Kill, Notify
+from orchestrator.applying import Applier, Decided, Effects
+from orchestrator.evidence import read_evidence
+from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
+from orchestrator.ingestion import Ingestion
+from orchestrator.reconcile import WAITING, Moment, reconcile
+from orchestrator.rows import TickReport
+from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, TaskKey, TaskState
+from orchestrator.settling import patience_of, settle_all
+from orchestrator.store import Store
+from orchestrator.submission import DueJob, HandOver, Submitter
+
+CLOCK_JUMP_SECONDS = 30.0
+
+
+class Tick:
+    """Keeps, between ticks of one process, only what can be read again: specs and the time."""
+
+    def __init__(
+        self,
+        store: Store,
+        state: StateDir,
+        clock: Clock,
+        *,
+        default: Scheduler,
+        scheduler_named: Callable[[str], Scheduler | None],
+        site: WorkerSite,
+        limits: Limits,
+    ) -> None:
+        self._store = store
+        self._state = state
+        self._clock = clock
+        self._default = default
+        self._scheduler_named = scheduler_named
+        self._limits = limits
+        self._ingestion = Ingestion(store, state)
+        self._applier = Applier(store, state, clock)
+        self._submitter = Submitter(store, state, clock, site)
+        self._specs: dict[str, JobSpec] = {}
+        self._last: tuple[float, float] | None = None  # wall, monotonic
+        self.last_hand_over = HandOver()
+        self.urgent = False  # something short is under way: look again soon
+
+    def run(self, *, lease_epoch: int) -> TickReport:
+        """Do one tick. Raises `LeaseLost` when somebody else took over meanwhile."""
+        lines = self._ingestion.run(lease_epoch=lease_epoch)
+        lines += settle_all(
+            self._store, self._scheduler_named, self._clock, lease_epoch=lease_epoch
+        )
+        seen, warnings = self._look(lease_epoch)
+        lines += seen
+        handed = self._submitter.hand_over(self._due(), self._default, lease_epoch=lease_epoch)
+        self.last_hand_over = handed
+        lines += handed.happenings
+        if handed.unreachable:
+            warnings.append(f"{self._default.name}: {handed.unreachable}")
+        hit("tick.done")
+        return TickReport(
+            happenings=tuple(lines),
+            open_jobs=self._store.open_jobs(),
+            unreachable=warnings[0] if warnings else None,
+            warnings=tuple(warnings),
+        )
+
+    def _moment(self) -> Moment:
+        """Return now; `resumed` when this process, or the clock, stood still or jumped."""
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        resumed = False
+        if self._last is not None:
+            passed = wall - self._last[0]
+            jumped = abs(passed - (monotonic - self._last[1])) > CLOCK_JUMP_SECONDS
+            resumed = jumped or passed > 10 * CLOCK_JUMP_SECONDS
+        self._last = (wall, monotonic)
+        return Moment(now=wall, resumed=resumed)
+
+    def _look(self, lease_epoch: int) -> tuple[list[str], list[str]]:
+        """Observe live tasks, decide, commit, act; return happenings and warnings."""
+        rows = self._store.live_tasks()
+        self.urgent = False
+        if not rows:
+            return [], []
+        jobs = self._facts(rows)
+        observations = self._observe(jobs)
+        hit("tick.observed")
+        moment = self._moment()
+        decided = []
+        for job in jobs:
+            observation = observations.get(job.task.scheduler)
+            answer = observation.answers.get(job.task.key) if observation else None
+            evidence = self._evidence(job, answer)
+            scheduler = self._scheduler_named(job.task.scheduler)
+            if scheduler is None:
+                continue
+            actions = reconcile(
+                job,
+                answer,
+                evidence,
+                moment,
+                patience=patience_of(scheduler),
+                limits=self._limits,
+            )
+            decided.append(Decided(job=job, evidence=evidence, actions=actions))
+            self.urgent = self.urgent or _is_urgent(job, evidence)
+        lines, effects = self._applier.apply(decided, lease_epoch=lease_epoch)
+        lines += self._act(effects, lease_epoch)
+        warnings = [f"{n}: {o.unreachable}" for n, o in observations.items() if o.unreachable]
+        unknown = {j.task.scheduler for j in jobs} - set(observations)
+        warnings += [f"no access to {name} here: its tasks are not observed" for name in unknown]
+        return lines, warnings
+
+    def _observe(self, jobs: list[JobFacts]) -> Mapping[str, Observation]:
+        keys: dict[str, list[TaskKey]] = {}
+        for job in jobs:
+            keys.setdefault(job.task.scheduler, []).append(job.task.key)
+        return {
+            name: scheduler.observe(asked)
+            for name, asked in keys.items()
+            if (scheduler := self._scheduler_named(name)) is not None
+        }
+
+    def _evidence(self, job: JobFacts, answer: Answer | None) -> Evidence:
+        """Read the job directory, unless the task has never started: then there is nothing."""
+        untouched = job.epoch is None and job.task.seen in (None, *WAITING)
+        if untouched and isinstance(answer, Known) and answer.state is TaskState.PENDING:
+            return Evidence()
+        return read_evidence(self._state.job(job.id), job.spec, ended_epoch=job.ended_epoch)
+
+    def _act(self, effects: Effects, lease_epoch: int) -> list[str]:
+        lines: list[str | None] = []
+        delayed: dict[str, list[TaskKey]] = {}
+        for name, key in effects.undelay:
+            delayed.setdefault(name, []).append(key)
+        for name, keys in delayed.items():
+            scheduler = self._scheduler_named(name)
+            problems = scheduler.undelay(keys) if scheduler else {}
+            lines += [f"{k.scheduler_id}: still delayed: {p}" for k, p in problems.items() if p]
+        for job, action in effects.stops:
+            scheduler = self._scheduler_named(job.task.scheduler)
+            if scheduler is None:
+                continue
+            match action:
+                case Notify():
+                    line = self._applier.notify(job, action, scheduler, lease_epoch=lease_epoch)
+                    lines.append(line)
+                case Kill():
+                    line = self._applier.kill(job, action, scheduler, lease_epoch=lease_epoch)
+                    lines.append(line)
+                case CancelTask():
+                    problem = self._applier.cancel(job, action, scheduler, lease_epoch=lease_epoch)
+                    lines.append(problem)
+        return [line for line in lines if line]
+
+    # --- from rows to facts
+
+    def _spec(self, job: str) -> JobSpec:
+        if job not in self._specs:
+            self._specs[job] = self._store.spec_of(job)
+        return self._specs[job]
+
+    def _due(self) -> list[DueJob]:
+        return [
+            DueJob(
+                spec=self._spec(row["id"]),
+                state=JobState(row["state"]),
+                matrix=row["matrix"] or "",
+                overrides=Overrides.model_validate_json(row["overrides"]),
+                attempts=row["attempts"],
+            )
+            for row in self._store.to_hand_over(self._clock.wall())
+        ]
+
+    def _facts(self, rows: list[sqlite3.Row]) -> list[JobFacts]:
+        stops = {row["job"]: _stop(row) for row in self._store.stops_open()}
+        rehearsed = self._store.rehearsed()
+        return [
+            JobFacts(
+                id=row["id"],
+                name=row["name"],
+                spec=self._spec(row["id"]),
+                state=JobState(row["state"]),
+                reason=row["reason"],
+                epoch=row["epoch"],
+                sequence=row["sequence"],
+                heartbeat_at=row["heartbeat_at"],
+                committed_step=row["committed_step"],
+                attempts=row["attempts"],
+                overrides=Overrides.model_validate(json.loads(row["overrides"])),
+                ended_epoch=row["ended_epoch"],
+                rehearsed=row["id"] in rehearsed,
+                stop=stops.get(row["id"]),
+                task=_task(row),
+            )
+            for row in rows
+        ]
+
+
+def _is_urgent(job: JobFacts, evidence: Evidence) -> bool:
+    """Return whether this job has a step, a grace or a start that a slow loop would miss."""
+    if job.stop is not None:
+        return True
+    if job.state is not JobState.RUNNING:
+        return False
+    awaited = job.spec.run.rehearsal is not None and not job.rehearsed
+    return awaited or evidence.epoch is None or evidence.phase == "finished"
+
+
+def _task(row: sqlite3.Row) -> TaskFacts:
+    key = TaskKey(token=row["token"], scheduler_id=row["scheduler_id"], index=row["idx"])
+    return TaskFacts(
+        id=row["task"],
+        key=key,
+        scheduler=row["scheduler"],
+        seen=TaskState(row["seen"]) if row["seen"] else None,
+        seen_reason=row["seen_reason"],
+        shown_id=row["shown_id"],
+        nodes=row["nodes"],
+        restarts=row["restarts"],
+        absent_count=row["absent_count"],
+        absent_since=row["absent_since"],
+        running_since=row["running_since"],
+    )
+
+
+def _stop(row: sqlite3.Row) -> StopFacts:
+    return StopFacts(
+        id=row["id"],
+        epoch=row["epoch"],
+        cause=row["cause"],
+        grace_seconds=row["grace_seconds"],
+        requested_at=row["requested_at"],
+        notified_at=row["notified_at"],
+        killed_at=row["killed_at"],
+    )

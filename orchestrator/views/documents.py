@@ -1,0 +1,168 @@
+"""The JSON documents that scripts rely on (docs/reference/json.md).
+
+Fields may be added, never renamed or removed while `SCHEMA_VERSION` stays. Texts are escaped
+to ASCII by the encoder, so that no control or bidi character reaches a terminal raw; values
+that JSON does not know (NaN, infinities) become null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from jobs.states import JobState
+from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher
+
+SCHEMA_VERSION = 1
+
+Document = dict[str, Any]
+
+
+def encode(document: Document) -> str:
+    """Return a document as JSON text, ASCII only."""
+    return json.dumps(document, ensure_ascii=True, allow_nan=False)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def plan_document(plan: Plan, *, backend: Mapping[str, Any] | None = None) -> Document:
+    """Return `orch submit --dry-run --json`."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dry_run": True,
+        **_plan_fields(plan),
+        **({"backend": dict(backend)} if backend is not None else {}),
+    }
+
+
+def submit_document(report: SubmitReport, *, watcher: Watcher) -> Document:
+    """Return `orch submit --json`: the plan, and what the scheduler said."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dry_run": False,
+        **_plan_fields(report.plan),
+        "submitted": report.submitted,
+        "waiting": report.waiting,
+        "refused": list(report.refused),
+        "unreachable": report.unreachable,
+        "watcher": _watcher(watcher),
+    }
+
+
+def _plan_fields(plan: Plan) -> Document:
+    return {
+        "cells": plan.cells,
+        "unique_jobs": plan.unique_jobs,
+        "new": plan.new,
+        "unchanged": plan.unchanged,
+        "jobs": [
+            {
+                "id": spec.id,
+                "name": spec.name,
+                "new": spec.id in plan.new_ids,
+                "spec": spec.model_dump(mode="json"),
+            }
+            for spec in plan.jobs
+        ],
+    }
+
+
+def _watcher(watcher: Watcher) -> Document:
+    return {
+        "alive": watcher.alive,
+        "host": watcher.host,
+        "pid": watcher.pid,
+        "last_tick": watcher.last_tick,
+    }
+
+
+def state_counts(states: Iterable[JobState]) -> dict[str, int]:
+    """Return how many jobs are in each state that occurs."""
+    counts: dict[str, int] = {}
+    for state in states:
+        counts[state.value] = counts.get(state.value, 0) + 1
+    return counts
+
+
+def status_document(rows: Sequence[JobRow], watcher: Watcher) -> Document:
+    """Return `orch status --json`; all jobs, however many."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "watcher": _watcher(watcher),
+        "counts": state_counts(row.state for row in rows),
+        "jobs": [_job(row) for row in rows],
+    }
+
+
+def _job(row: JobRow) -> Document:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "matrices": row.matrices,
+        "state": row.state.value,
+        "step": row.step,
+        "total_steps": row.total_steps,
+        "epoch": row.epoch,
+        "attempts": row.attempts,
+        "preemptions": row.preemptions,
+        "scheduler": row.scheduler,
+        "scheduler_id": row.scheduler_id,
+        "reason": row.reason,
+        "phase": row.phase,
+        "loss": _finite(row.loss),
+        "committed_step": row.committed_step,
+        "lost_steps": row.lost_steps,
+        "reports": row.reports,
+        "heartbeat_age_seconds": row.heartbeat_age_seconds,
+        "state_since": row.state_since,
+    }
+
+
+def results_document(rows: Sequence[ResultRow]) -> Document:
+    """Return `orch results --json`."""
+    return {"schema_version": SCHEMA_VERSION, "jobs": [_result(row) for row in rows]}
+
+
+def _result(row: ResultRow) -> Document:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "matrices": row.matrices,
+        "state": row.state.value,
+        "attempts": row.attempts,
+        "preemptions": row.preemptions,
+        "exact": row.exact,
+        "weights_digest": row.weights_digest,
+        "metrics": {
+            split: {name: _finite(value) for name, value in values.items()}
+            for split, values in row.metrics.items()
+        },
+        "steps": row.steps,
+        "trainable_parameters": row.trainable_parameters,
+        "axes": dict(row.axes),
+    }
+
+
+def outcome_document(verb: str, **fields: Any) -> Document:
+    """Return what a verb that changes something did (cancel, preempt, tick, watch)."""
+    return {"schema_version": SCHEMA_VERSION, "verb": verb, **fields}
+
+
+def error_document(
+    *, kind: str, message: str, exit_code: int, fix: str = "", problems: Collection[Document] = ()
+) -> Document:
+    """Return what `--json` prints instead of its document when a verb fails."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "error": {
+            "kind": kind,
+            "message": message,
+            "fix": fix,
+            "exit_code": exit_code,
+            "problems": list(problems),
+        },
+    }

@@ -1,0 +1,132 @@
+"""`orch status`: counts for all jobs, rows for those that a person should look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jobs.states import TERMINAL, JobState
+from orchestrator.rows import JobRow, Watcher
+from orchestrator.views import text
+from orchestrator.views.palette import ATTENTION, INTERESTING, STYLES, summary_order
+from orchestrator.views.table import Cell, Column, Table
+
+ROW_LIMIT = 50  # rows on a terminal without --all
+STALE_HEARTBEAT_SECONDS = 60.0
+_REPORT_LIMIT = 5
+_WIDE = 104  # columns from which id, loss and scheduler id have a place
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """Return e.g. `4 jobs: 2 completed, 1 running, 1 queued`."""
+    parts = [
+        f"{counts[state.value]:,} {state.value.lower()}"
+        for state in summary_order()
+        if counts.get(state.value)
+    ]
+    return f"{text.count(sum(counts.values()), 'job')}: {', '.join(parts)}"
+
+
+def costs_line(rows: Sequence[JobRow]) -> str:
+    """Return what preemption has cost so far; empty when there was none."""
+    preemptions = sum(row.preemptions for row in rows)
+    lost = sum(row.lost_steps for row in rows)
+    if not preemptions and not lost:
+        return ""
+    survived = text.count(preemptions, "preemption")
+    return f"{survived} so far, {text.count(lost, 'step')} had to be run again"
+
+
+def pick(rows: Sequence[JobRow], *, limit: int | None) -> tuple[list[JobRow], int]:
+    """Return the rows to show and how many are left out.
+
+    Up to `limit` rows all are shown in their own order; beyond it only failed, retrying, held
+    and running ones, the most urgent first. None: no limit.
+    """
+    if limit is None or len(rows) <= limit:
+        return list(rows), 0
+    chosen = [row for row in rows if row.state in INTERESTING]
+    chosen.sort(key=lambda row: ATTENTION[row.state])
+    return chosen[:limit], len(rows) - len(chosen[:limit])
+
+
+def hidden_line(hidden: int, shown: int) -> str:
+    """Return the line below a shortened listing; empty when nothing is hidden."""
+    if not hidden:
+        return ""
+    return f"… and {hidden:,} more{'' if shown else ' (none needs attention)'}; --all shows all"
+
+
+def steps(row: JobRow) -> str:
+    """Return `step/total`."""
+    return f"{row.step or 0}/{row.total_steps}"
+
+
+def information(row: JobRow) -> str:
+    """Return why the job is where it is: the reason, the phase, or a silent heartbeat."""
+    parts = [text.clean(row.reason)] if row.reason else []
+    if row.state is JobState.RUNNING:
+        if row.phase and row.phase != "training":
+            parts.append(text.clean(row.phase))
+        silent = row.heartbeat_age_seconds
+        if silent is not None and silent > STALE_HEARTBEAT_SECONDS:
+            parts.append(f"no heartbeat for {text.duration(silent)}")
+    return "; ".join(parts)
+
+
+def job_table(rows: Sequence[JobRow], *, width: int | None) -> Table:
+    """Return the listing; `width` None means that there is room for every column."""
+    wide = width is None or width >= _WIDE
+    columns = [
+        *([Column(title="ID", keep=True)] if wide else []),
+        Column(title="JOB"),
+        Column(title="STATE", keep=True),
+        Column(title="STEP", right=True, keep=True),
+        Column(title="ATTEMPTS", keep=True),
+        *([Column(title="LOSS", right=True), Column(title="SCHEDULER")] if wide else []),
+        Column(title="INFORMATION", fold=True),
+    ]
+    return Table(columns=columns, rows=[_cells(row, wide=wide) for row in rows])
+
+
+def _cells(row: JobRow, *, wide: bool) -> list[Cell | str]:
+    where = f"{row.scheduler or ''} {row.scheduler_id or ''}".strip()
+    first: list[Cell | str] = [Cell(text.short_id(row.id), "dim")]
+    more: list[Cell | str] = [text.number(row.loss), Cell(text.clean(where), "dim")]
+    return [
+        *(first if wide else ()),
+        text.clean(row.name),
+        Cell(row.state.value, STYLES[row.state]),
+        steps(row),
+        text.attempts(row.attempts, row.preemptions),
+        *(more if wide else ()),
+        information(row),
+    ]
+
+
+def report_lines(rows: Sequence[JobRow]) -> list[str]:
+    """Return what recovery has to say, e.g. quarantined checkpoints; one line a report."""
+    lines = [
+        f"{text.clean(row.name)}: {text.clean(report)}" for row in rows for report in row.reports
+    ]
+    hidden = len(lines) - _REPORT_LIMIT
+    if hidden > 0:
+        lines[_REPORT_LIMIT:] = [f"… and {text.count(hidden, 'more report')}; --json shows all"]
+    return lines
+
+
+def is_open(row: JobRow) -> bool:
+    """Return whether the job still needs a watcher."""
+    return row.state not in TERMINAL and row.state is not JobState.HELD
+
+
+def watcher_line(watcher: Watcher, *, open_jobs: int, now: float) -> tuple[str, str]:
+    """Return the line about the watcher and its style; `now` is wall clock seconds."""
+    age = "" if watcher.last_tick is None else text.ago(now - watcher.last_tick)
+    if watcher.alive:
+        who = f"on {text.clean(watcher.host or 'this host')}, pid {watcher.pid}"
+        return f"watcher: alive ({who}), last tick {age or 'not yet'}", "dim"
+    state = f"watcher: none is alive{f', last tick {age}' if age else ''}"
+    if not open_jobs:
+        return f"{state}; none is needed", "dim"
+    waiting = "needs" if open_jobs == 1 else "need"
+    return f"{state}; {text.count(open_jobs, 'job')} {waiting} one. Start it: orch watch", "yellow"

@@ -1,0 +1,130 @@
+"""The orchestrator is killed at every fault point of submit and tick, and started again.
+
+Whatever the point: the same jobs, none twice, none lost (P1, P2, P7).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from orchestrator.fault_points import FAULT_POINTS
+from tests.contract.stub import lines, write_plan
+from tests.crash.orchestrator_child import specs
+
+pytestmark = pytest.mark.crash
+
+ROOT = Path(__file__).parent.parent.parent
+COUNT = 3
+LOCAL_ONLY = {name for name in FAULT_POINTS if name.startswith("local.")}
+# Reached only with an unsettled submission, a cancel, a late kill or a broken result: see below.
+SPECIAL = {
+    "settle.found",
+    "settle.surplus_cancelled",
+    "settle.committed",
+    "stop.killed",
+    "cancel.scheduler_asked",
+    "local.cancel_asked",
+    "apply.result_rejected",
+}
+REHEARSAL = {"stop.control_written", "stop.notified"}  # the fake's jobs have no steps
+
+
+def run(home: Path, scheduler: str, fault: str = "", mode: str = "all") -> subprocess.CompletedProcess[str]:
+    """Run the child to its end; `fault` is its ORCH_FAULT."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCH_")}
+    if fault:
+        environment |= {"ORCH_FAULT": fault, "ORCH_FAULT_LOG": str(home / "hits.log")}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.crash.orchestrator_child", str(home), scheduler, str(COUNT), mode],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def check_all_done_once(home: Path, output: str) -> None:
+    """Every job is COMPLETED, and no two attempts of a job ran at once."""
+    rows = json.loads(output)
+    assert [row["id"] for row in rows] == [spec.id for spec in specs(COUNT)]
+    assert {row["state"] for row in rows} == {"COMPLETED"}
+    assert lines(home / "doubles.log") == []
+
+
+@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL))
+@pytest.mark.parametrize("nth", [1, 2])
+def test_local_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: int) -> None:
+    """Killed anywhere, a second run finishes every job, starting none beside itself."""
+    home = tmp_path / "home"
+    write_plan(home, specs(COUNT), seconds_per_step=0.03)
+
+    killed = run(home, "local", f"{name}:kill@{nth}")
+    again = run(home, "local")
+
+    assert again.returncode == 0, again.stderr
+    assert killed.returncode in ((-9,) if nth == 1 else (-9, 0)), killed.stderr
+    assert name in lines(home / "hits.log")
+    check_all_done_once(home, again.stdout)
+    starts = Counter(line.split()[0] for line in lines(home / "starts.log"))
+    rehearsed, *others = (spec.id for spec in specs(COUNT))
+    assert starts[rehearsed] in (1, 2)
+    assert all(starts[job] == 1 for job in others)
+
+
+@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL - LOCAL_ONLY - REHEARSAL))
+@pytest.mark.parametrize("nth", [1, 2])
+def test_fake_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: int) -> None:
+    """The cluster, which outlives the orchestrator, never has a second copy of a job."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+
+    killed = run(home, "fake", f"{name}:kill@{nth}")
+    again = run(home, "fake")
+
+    assert again.returncode == 0, again.stderr
+    assert killed.returncode in ((-9,) if nth == 1 else (-9, 0)), killed.stderr
+    check_all_done_once(home, again.stdout)
+    cluster = json.loads((home / "fake.json").read_text())["tasks"]
+    assert Counter(task["job"] for task in cluster) == {spec.id: 1 for spec in specs(COUNT)}
+
+
+@pytest.mark.parametrize("name", ["settle.found", "settle.surplus_cancelled", "settle.committed"])
+def test_a_crash_while_settling_a_crash_is_survived(tmp_path: Path, name: str) -> None:
+    """First killed between the scheduler's answer and its record, then again while searching."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+
+    first = run(home, "fake", "handover.submitted:kill")
+    second = run(home, "fake", f"{name}:kill")
+    third = run(home, "fake")
+
+    assert (first.returncode, second.returncode) == (-9, -9), second.stderr
+    assert third.returncode == 0, third.stderr
+    check_all_done_once(home, third.stdout)
+    cluster = json.loads((home / "fake.json").read_text())["tasks"]
+    assert len(cluster) == COUNT
+
+
+def test_a_grace_that_ends_in_a_kill_survives_a_crash_there(tmp_path: Path) -> None:
+    """A worker that ignores its notice is killed; a crash after the kill loses nothing."""
+    home = tmp_path / "home"
+    jobs = specs(COUNT)
+    write_plan(home, jobs, seconds_per_step=0.7, ignore_term=True)
+
+    killed = run(home, "local", "stop.killed:kill")
+    write_plan(home, jobs, seconds_per_step=0.02)
+    again = run(home, "local")
+
+    assert killed.returncode == -9, killed.stderr
+    assert again.returncode == 0, again.stderr
+    check_all_done_once(home, again.stdout)
+    assert json.loads(again.stdout)[0]["attempts"] == 2

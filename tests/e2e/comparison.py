@@ -1,0 +1,45 @@
+"""What of two finished jobs must be equal, and the uninterrupted runs to compare with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.harness import Bench, semantic, write_task
+from worker.forkserver import ForkServer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that must be equal, bit by bit."""
+
+    weights: str
+    final_weights: str | None
+    metrics: bytes
+    test: dict[str, float]
+    predictions: str | None
+
+
+def outcome(bench: Bench) -> Outcome:
+    """Read the outcome of a finished job."""
+    result = bench.result
+    return Outcome(
+        weights=result.weights_digest,
+        final_weights=result.final_weights_digest,
+        metrics=bench.job.metrics.read_bytes(),
+        test=result.metrics["test"],
+        predictions=result.predictions_digest,
+    )
+
+
+def bench(root: Path, name: str, server: ForkServer | None, **changes: Any) -> Bench:
+    """Return a bench for the tiny job with changes."""
+    return Bench(root / name, server, semantic(write_task(root / "task"), **changes))
+
+
+def uninterrupted(root: Path, server: ForkServer, **changes: Any) -> Outcome:
+    """Run the job in one attempt."""
+    job = bench(root, "whole", server, **changes)
+    job.until_done(limit=1)
+    return outcome(job)

@@ -1,0 +1,84 @@
+"""A notice during an evaluation ends it on all ranks at once; the resumed run does it again."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.contract.records import Outcome as Ending
+from tests.e2e.comparison import bench, outcome, uninterrupted
+from worker.forkserver import ForkServer
+
+pytestmark = pytest.mark.e2e
+
+DEV, TEST = "evaluate.before_dev_round", "evaluate.before_test_round"
+# An embedding above DeepSpeed's threshold: ZeRO-3 really partitions it, so forward passes
+# contain collectives and no rank may give up alone.
+PARTITIONED = {
+    "method": {"name": "full"},
+    "engine__zero_stage": 3,
+    "model__config": {"n_layer": 1, "n_head": 2, "n_embd": 32, "n_positions": 64, "vocab_size": 4096},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ranks", "changes"),
+    [(1, {}), (2, {"engine__zero_stage": 2}), (2, PARTITIONED)],
+    ids=["one", "two", "two-partitioned"],
+)
+def test_preempted_while_evaluating_and_testing(
+    tmp_path: Path, fork_server: ForkServer, ranks: int, changes: dict[str, Any]
+) -> None:
+    """Stopped in the first dev evaluation, in the last one and in the test: the same bits."""
+    changes = {**changes, "engine__ranks": ranks}
+    whole = uninterrupted(tmp_path, fork_server, **changes)
+    job = bench(tmp_path, "broken", fork_server, **changes)
+
+    first = job.attempt(stop_at=2, point=DEV)
+    assert first.exit_code == 75, first.log()
+    assert first.exit().outcome is Ending.SAVED
+    assert first.progress.committed_step == 4  # where the first evaluation is due
+
+    testing = job.attempt(stop_at=1, point=TEST)
+    assert testing.exit_code == 75, testing.log()
+    assert testing.progress.phase == "testing"
+    assert testing.progress.committed_step == 12
+
+    again = job.attempt(stop_at=2, point=TEST)
+    assert again.exit_code == 75, again.log()
+    assert again.exit().outcome is Ending.NO_PROGRESS
+
+    job.until_done(limit=1)
+    assert outcome(job) == whole
+    assert job.result.exact
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_notice_to_one_rank_alone_stops_both_at_one_step(
+    tmp_path: Path, fork_server: ForkServer, rank: int
+) -> None:
+    """Only one rank gets the signal, while training and while evaluating; nobody hangs."""
+    changes = {"engine__ranks": 2, "engine__zero_stage": 1}
+    whole = uninterrupted(tmp_path, fork_server, **changes)
+    job = bench(tmp_path, "broken", fork_server, **changes)
+    for point, count in (("loop.after_step", 2), (DEV, 2)):
+        launched = job.start(fault=f"{point}[rank={rank}]:stop@{count}")
+        try:
+            stopped = launched.wait_stopped(rank)
+            stopped.signal(signal.SIGTERM)
+            stopped.signal(signal.SIGCONT)
+            ended = launched.wait()
+        finally:
+            launched.end()
+        records = [ended.exit(0), ended.exit(1)]
+
+        assert ended.exit_code == 75, ended.log(0) + ended.log(1)
+        assert {record.outcome for record in records} == {Ending.SAVED}
+        assert {record.cause for record in records} == {"preemption"}
+        assert len({record.last_step for record in records}) == 1
+    job.until_done(limit=1)
+
+    assert outcome(job) == whole

@@ -1,0 +1,196 @@
+"""From a spec to a session: data, tokenizer, model, method, engine, and the parts around them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any
+
+import torch
+
+from checkpoints.manifest import Base
+from checkpoints.store import CheckpointStore
+from durable.faults import hit
+from durable.files import private_dir
+from jobs.spec import JobSpec, ModelSpec, semantic_digest
+from worker.agreement import StopAgreement
+from worker.attempt import Attempt
+from worker.channel import Channel
+from worker.collate import Encoder
+from worker.engine import batch_geometry, build_engine
+from worker.evaluation import prepare
+from worker.failures import Misconfigured
+from worker.machine import environment, prepare_machine, seed_everything
+from worker.methods import apply_method
+from worker.metrics import Curve
+from worker.models import find_model, load_model
+from worker.order import DataOrder
+from worker.preemption import Preemption
+from worker.progress import Progress
+from worker.rendezvous import connect
+from worker.session import Data, Session
+from worker.snapshot import base_digest
+from worker.standing import Standing
+from worker.tasks import Task, load_task
+from worker.vocabulary import load_tokenizer, vocabulary_digest
+
+# Ranks read and build at different speeds; only when training has begun is silence suspicious.
+START_PATIENCE = 5
+log = logging.getLogger("orch")
+
+
+def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemption) -> Session:
+    """Build everything up to the first step. All ranks together.
+
+    Raises `Misconfigured` for what no retry can help, `PeerLost` when a rank does not come.
+    """
+    spec, layout = attempt.spec, attempt.layout
+    semantic = spec.semantic
+    threads = semantic.engine.threads_per_rank
+    device = prepare_machine(
+        threads=threads,
+        local_rank=layout.local_rank,
+        gpus_per_rank=spec.run.resources.gpus_per_rank,
+    )
+    # Before the ranks meet: what is misconfigured, every rank finds out by itself.
+    geometry = _geometry(attempt)
+    task, tokenizer, data = build_data(attempt)
+    model, base = build_model(attempt, tokenizer)
+    hit("build.before_rendezvous")
+    store = connect(
+        layout,
+        attempt.directory.rendezvous,
+        timeout_seconds=attempt.rank_timeout,
+        start_patience=START_PATIENCE,
+        interface=attempt.assignment.site.interface,
+        backend="nccl" if device.type == "cuda" else "gloo",
+    )
+    channel = Channel(
+        store,
+        rank=layout.rank,
+        world_size=layout.world_size,
+        timeout_seconds=attempt.rank_timeout,
+        beat=progress.beat,
+    )
+    _meet(channel, attempt)
+    normalised = takes_num_items(model)
+    model = apply_method(model, semantic.method, seed=semantic.seed)
+    frozen = base.model_copy(update={"digest": base_digest(model)})
+    seed_everything(semantic.seed, layout.rank)
+    engine = build_engine(model.to(device), semantic, attempt.claim.overrides, device=device)
+    standing = Standing(
+        data_digest=task.digest,
+        vocabulary_digest=data.vocabulary_digest,
+        micro_batch=geometry.micro_batch,
+    )
+    if geometry.micro_batch != semantic.micro_batch:
+        standing.add_reasons(
+            [f"micro_batch {geometry.micro_batch} instead of {semantic.micro_batch}"]
+        )
+    return Session(
+        attempt=attempt,
+        engine=engine,
+        data=data,
+        store=CheckpointStore(
+            private_dir(attempt.job.checkpoints),
+            job=spec.id,
+            spec_digest=semantic_digest(semantic),
+        ),
+        channel=channel,
+        agreement=StopAgreement(channel),
+        preemption=preemption,
+        progress=progress,
+        curve=Curve(attempt.directory.metrics),
+        standing=standing,
+        environment=environment(device, threads=threads),
+        base=frozen,
+        normalised_loss=normalised,
+    )
+
+
+def build_data(attempt: Attempt) -> tuple[Task, Any, Data]:
+    """Return the task, its tokenizer, and the tokenised data."""
+    spec, site = attempt.spec, attempt.assignment.site
+    semantic = spec.semantic
+    task = load_task(semantic.task, base_dir=spec.run.base_dir, data_root=site.data_root)
+    train = task.splits["train"]
+    tokenizer = load_tokenizer(
+        semantic.model.tokenizer,
+        path=_tokenizer_source(semantic.model, spec, site.models_root),
+        texts=(text for row in train for text in (row["input"], row["output"])),
+    )
+    encoder = Encoder(
+        tokenizer=tokenizer, prompt=semantic.task.prompt, max_length=semantic.task.max_length
+    )
+    samples = [encoder.encode(row["input"], row["output"]) for row in train]
+    evaluations = {
+        split: prepare(
+            encoder.encode,
+            list(task.splits[split]["input"]),
+            list(task.splits[split]["output"]),
+            train_outputs=list(train["output"]),
+        )
+        for split in ("dev", "test")
+    }
+    order = DataOrder(
+        seed=semantic.seed, samples=len(samples), global_batch=semantic.train.global_batch
+    )
+    data = Data(
+        train=samples,
+        order=order,
+        evaluations=evaluations,
+        pad_id=tokenizer.pad_token_id,
+        digest=task.digest,
+        vocabulary_digest=vocabulary_digest(tokenizer),
+    )
+    return task, tokenizer, data
+
+
+def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
+    """Return the base model and its identity, still without digest."""
+    spec, site = attempt.spec, attempt.assignment.site
+    model = spec.semantic.model
+    source = None
+    if model.path is not None:
+        source = find_model(model.path, base_dir=spec.run.base_dir, models_root=site.models_root)
+    built = load_model(
+        model, source=source, tokenizer=tokenizer, max_length=spec.semantic.task.max_length
+    )
+    # The digest says which weights; this says to people where they came from.
+    name = model.path or f"config:{built.config.model_type}:{model.init_seed}"
+    return built, Base(source=name, revision=model.revision)
+
+
+def takes_num_items(model: torch.nn.Module) -> bool:
+    """Tell whether the model's loss can be divided by a given number of tokens."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+
+
+def _tokenizer_source(model: ModelSpec, spec: JobSpec, models_root: str | None) -> Any:
+    path = model.tokenizer.path or model.path  # a model brings its own
+    if path is None:
+        return None
+    return find_model(path, base_dir=spec.run.base_dir, models_root=models_root)
+
+
+def _geometry(attempt: Attempt) -> Any:
+    semantic, layout = attempt.spec.semantic, attempt.layout
+    if layout.world_size != semantic.engine.ranks:
+        raise Misconfigured(
+            f"engine.ranks is {semantic.engine.ranks}, but {layout.world_size} ranks were"
+            " started: start the ranks through orch, or with srun --ntasks"
+        )
+    try:
+        return batch_geometry(semantic, attempt.claim.overrides)
+    except ValueError as error:
+        raise Misconfigured(str(error)) from error
+
+
+def _meet(channel: Channel, attempt: Attempt) -> None:
+    """Wait until all ranks are here, patiently: from here on silence is bounded tightly."""
+    patience = attempt.rank_timeout * START_PATIENCE
+    ticket = channel.ticket("meet")
+    channel.collect(ticket, attempt.epoch, timeout_seconds=patience)
+    channel.tell(ticket, value=True, timeout_seconds=patience)
+    log.info("%d ranks, epoch %d", channel.world_size, attempt.epoch)

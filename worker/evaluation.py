@@ -1,0 +1,220 @@
+"""Evaluation: every example once, whatever the number of ranks, and the same value for all.
+
+Batches are composed without regard to the ranks and dealt out round by round; per-example
+values come together by index and are summed in that order in float64. Training's random state
+is put aside meanwhile. Between batches a notice is heard, and all ranks give up together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from durable.faults import hit
+from worker.agreement import EvaluationAgreement
+from worker.channel import Channel
+from worker.collate import IGNORED, Sample, collate
+from worker.engine import Engine
+from worker.snapshot.rng import capture_rng, restore_rng
+
+MAX_LABELS = 16  # up to this many different outputs a task counts as classification
+EVALUATION_SEED = 20_261_122
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSet:
+    """A split, ready to be scored. `candidates[i]` are the answers tried for example i.
+
+    The gold answer is `gold[i]`, an index into them. Without labels it is the only one, and
+    accuracy counts the examples whose every answer token is the most likely one.
+    """
+
+    candidates: Sequence[Sequence[Sample]]
+    gold: Sequence[int]
+    texts: Sequence[Sequence[str]]
+    num_labels: int  # 0: no classification; gold may lie behind them
+
+    def __len__(self) -> int:
+        return len(self.gold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """One example's values."""
+
+    index: int
+    nll: float  # of the gold answer, summed over its tokens
+    tokens: int
+    correct: bool
+    prediction: str | None  # None: a wrong free-form answer is not generated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """The outcome. `scored` is complete on rank 0 and empty elsewhere."""
+
+    metrics: Mapping[str, float]
+    scored: Sequence[Scored]
+
+
+def evaluate(
+    engine: Engine,
+    examples: EvaluationSet,
+    *,
+    name: str,
+    channel: Channel,
+    batch_sequences: int,
+    pad_id: int,
+    noticed: Callable[[], bool],
+    beat: Callable[[], None] = lambda: None,
+) -> Evaluation | None:
+    """Score all examples; None when the ranks agreed to give up. All ranks call it together."""
+    batches = list(plan_batches(examples, batch_sequences))
+    rounds = math.ceil(len(batches) / channel.world_size)
+    ticket = channel.ticket(f"evaluate-{name}")
+    agreement = EvaluationAgreement(
+        channel, ticket=ticket, rounds=rounds, coupled=engine.zero_stage == 3
+    )
+    mine: list[Scored] = []
+    with own_randomness(engine.device), engine.evaluating() as module:
+        for current in range(rounds):
+            if name == "dev":
+                hit("evaluate.before_dev_round")
+            else:
+                hit("evaluate.before_test_round")
+            if agreement.gives_up(current, noticed=noticed()):
+                return None
+            place = current * channel.world_size + channel.rank
+            if place < len(batches):
+                mine += score(module, examples, batches[place], pad_id=pad_id, device=engine.device)
+            elif engine.zero_stage == 3:  # forward passes contain collectives there
+                score(module, examples, batches[0], pad_id=pad_id, device=engine.device)
+            beat()
+    rows = [[s.index, s.nll, s.tokens, s.correct, s.prediction] for s in mine]
+    gathered = channel.collect(ticket, rows, interrupted=agreement.given_up)
+    if channel.rank == 0 and gathered is None:
+        return None
+    scored = sorted(
+        (
+            Scored(index=r[0], nll=r[1], tokens=r[2], correct=r[3], prediction=r[4])
+            for rows in gathered or ()
+            for r in rows
+        ),
+        key=lambda s: s.index,
+    )
+    metrics = channel.tell(
+        ticket,
+        summarise(scored, expected=len(examples)) if channel.rank == 0 else None,
+        interrupted=agreement.given_up,
+    )
+    return None if metrics is None else Evaluation(metrics=metrics, scored=scored)
+
+
+def summarise(scored: Sequence[Scored], *, expected: int) -> dict[str, float]:
+    """Return the metrics; sums run in the order of the examples. Pure.
+
+    Raises ValueError unless every example is there once.
+    """
+    if [s.index for s in scored] != list(range(expected)):
+        raise ValueError(f"{len(scored)} scores for {expected} examples: some twice or missing")
+    nll, tokens = 0.0, 0
+    for example in scored:
+        nll += example.nll
+        tokens += example.tokens
+    correct = sum(example.correct for example in scored)
+    return {"loss": nll / tokens, "accuracy": correct / expected}
+
+
+def prepare(
+    encode: Callable[[str, str], Sample],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    *,
+    train_outputs: Sequence[str],
+) -> EvaluationSet:
+    """Return the set to score: with few different training outputs, all of them as labels."""
+    labels = sorted(set(train_outputs))
+    if len(labels) > MAX_LABELS:
+        labels = []
+    candidates, gold, texts = [], [], []
+    for source, output in zip(inputs, outputs, strict=True):
+        tried = labels if output in labels else [*labels, output]
+        candidates.append([encode(source, answer) for answer in tried])
+        gold.append(tried.index(output))
+        texts.append(tried)
+    return EvaluationSet(candidates=candidates, gold=gold, texts=texts, num_labels=len(labels))
+
+
+def plan_batches(examples: EvaluationSet, sequences: int) -> Iterator[range]:
+    """Yield runs of examples with at most `sequences` candidates each (one example at least)."""
+    start = count = 0
+    for index, candidates in enumerate(examples.candidates):
+        if index > start and count + len(candidates) > sequences:
+            yield range(start, index)
+            start, count = index, 0
+        count += len(candidates)
+    if len(examples) > start:
+        yield range(start, len(examples))
+
+
+def score(
+    module: Any, examples: EvaluationSet, indices: range, *, pad_id: int, device: torch.device
+) -> list[Scored]:
+    """Return the values of a batch of examples."""
+    flat = [sample for index in indices for sample in examples.candidates[index]]
+    batch = {key: value.to(device) for key, value in collate(flat, pad_id=pad_id).items()}
+    labels = batch.pop("labels")
+    logits = module(**batch).logits[:, :-1].float()
+    nll, exact = token_scores(logits, labels[:, 1:])
+    scores, place = [], 0
+    for index in indices:
+        count, gold = len(examples.candidates[index]), examples.gold[index]
+        tried = nll[place : place + count]
+        if examples.num_labels:
+            best = min(range(examples.num_labels), key=tried.__getitem__)
+            correct = best == gold
+            prediction: str | None = examples.texts[index][best]
+        else:
+            correct = exact[place + gold]
+            prediction = examples.texts[index][gold] if correct else None
+        scores.append(
+            Scored(
+                index=index,
+                nll=tried[gold],
+                tokens=len(examples.candidates[index][gold].answer),
+                correct=correct,
+                prediction=prediction,
+            )
+        )
+        place += count
+    return scores
+
+
+def token_scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[list[float], list[bool]]:
+    """Return each sequence's summed answer NLL (float64) and whether argmax hits every token.
+
+    logits: (sequences, tokens, vocabulary); labels: (sequences, tokens), -100 where ignored.
+    """
+    answer = labels != IGNORED
+    targets = labels.masked_fill(~answer, 0)
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    nll = -(chosen.double() * answer).sum(-1)
+    hits = (logits.argmax(-1) == targets) | ~answer
+    return nll.tolist(), hits.all(-1).tolist()
+
+
+@contextmanager
+def own_randomness(device: torch.device) -> Iterator[None]:
+    """Give the block generators of its own; training's are as before afterwards."""
+    tensors, plain = capture_rng(device)
+    torch.manual_seed(EVALUATION_SEED)
+    try:
+        yield
+    finally:
+        restore_rng(tensors, plain, device)

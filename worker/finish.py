@@ -1,0 +1,153 @@
+"""The end: the final test, the one curve, the result. Each may be repeated after a crash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from durable.faults import hit
+from durable.files import private_dir, publish_file, publish_new
+from jobs.contract.records import ResultRecord
+from jobs.spec import semantic_digest
+from worker.attempt import valid_result
+from worker.claim import check_fence
+from worker.evaluation import Evaluation, Scored, evaluate
+from worker.failures import Stopped
+from worker.metrics import encode_row, job_curve, missing_steps
+from worker.saving import prune
+from worker.session import Session
+from worker.snapshot import evaluation_weights, weights_digest
+
+KEPT_AFTER_RESULT = 2
+log = logging.getLogger("orch")
+
+
+def finish(session: Session) -> None:
+    """Test the selected weights and publish the result. All ranks together.
+
+    Raises `Stopped` when asked to stop meanwhile: the final checkpoint is committed already.
+    """
+    session.progress.phase("testing")
+    final_digest = weights_digest(session.engine)
+    with selected_weights(session, final_digest) as tested_digest:
+        tested = evaluate(
+            session.engine,
+            session.data.evaluations["test"],
+            name="test",
+            channel=session.channel,
+            batch_sequences=session.engine.geometry.micro_batch,
+            pad_id=session.data.pad_id,
+            noticed=session.noticed,
+            beat=session.progress.beat,
+        )
+    if tested is None:
+        raise Stopped(committed=session.standing.committed_here)
+    if session.channel.rank == 0:
+        publish(session, tested, tested_digest=tested_digest, final_digest=final_digest)
+    # Nobody leaves with 0 before the result is there.
+    session.channel.tell(session.channel.ticket("published"), value=True)
+    session.progress.phase("finished")
+
+
+@contextmanager
+def selected_weights(session: Session, final_digest: str) -> Iterator[str]:
+    """Put the weights that `train.select` names into the module; yield their digest."""
+    standing = session.standing
+    if (
+        session.semantic.train.select == "last"
+        or standing.best_tensors is None
+        or standing.best is None
+        or standing.best.step == standing.step
+    ):
+        yield final_digest
+        return
+    with evaluation_weights(session.engine, standing.best_tensors) as digest:
+        yield digest
+
+
+def publish(session: Session, tested: Evaluation, *, tested_digest: str, final_digest: str) -> None:
+    """Publish predictions, curve and result, in this order (rank 0). Raises `Fenced`, OSError."""
+    job, attempt, epoch = session.attempt.job, session.attempt, session.attempt.epoch
+    predictions = b"".join(encode_row(prediction_row(s)) for s in tested.scored)
+    directory = private_dir(attempt.directory.predictions)
+    publish_file(directory / "test.jsonl", predictions)
+    session.curve.flush()
+    curve = job_curve(job, up_to_epoch=epoch, steps=session.steps)
+    missing = missing_steps(curve, steps=session.steps)
+    if missing:
+        session.standing.add_reasons([f"metrics rows of {len(missing)} steps are lost"])
+    check_fence(job, epoch)
+    publish_file(job.metrics, b"".join(encode_row(row) for row in curve))
+    hit("finish.before_fence")
+    check_fence(job, epoch)
+    hit("finish.before_result")
+    record = result_record(
+        session,
+        tested,
+        tested_digest=tested_digest,
+        final_digest=final_digest,
+        predictions_digest=_digest(predictions),
+    )
+    if not publish_new(job.result, record.to_json()) and not valid_result(job, attempt.spec):
+        raise FileExistsError(
+            f"{job.result}: exists and is not a result of this job; move it away and run again"
+        )
+    hit("finish.after_result")
+    prune(session, keep=KEPT_AFTER_RESULT)
+    log.info("result: %s", json.dumps(record.metrics, sort_keys=True))
+
+
+def result_record(
+    session: Session,
+    tested: Evaluation,
+    *,
+    tested_digest: str,
+    final_digest: str,
+    predictions_digest: str,
+) -> ResultRecord:
+    """Return the result of a finished run."""
+    standing, spec = session.standing, session.attempt.spec
+    best = standing.best
+    dev = best.metrics if best and spec.semantic.train.select == "best" else standing.dev
+    reasons = [*standing.inexact_reasons]
+    reasons += [f"waiver {waiver}" for waiver in session.attempt.claim.waivers]
+    return ResultRecord(
+        job=spec.id,
+        spec_digest=semantic_digest(spec.semantic),
+        epoch=session.attempt.epoch,
+        exact=not reasons,
+        inexact_reasons=tuple(reasons),
+        metrics={"dev": dev or {}, "test": dict(tested.metrics)},
+        weights_digest=tested_digest,
+        final_weights_digest=final_digest,
+        checkpoint_digest=standing.parent.digest if standing.parent else None,
+        data_digest=session.data.digest,
+        predictions_digest=predictions_digest,
+        steps=session.steps,
+        resumed_steps=standing.resumed_steps,
+        trainable_parameters=_trainable(session),
+        environment=session.environment.model_dump(mode="json")
+        | {"ranks": session.channel.world_size, "reports": list(session.progress.reports)},
+    )
+
+
+def prediction_row(scored: Scored) -> dict[str, object]:
+    """Return one line of predictions/test.jsonl."""
+    return {
+        "index": scored.index,
+        "prediction": scored.prediction,
+        "correct": scored.correct,
+        "nll": scored.nll,
+    }
+
+
+def _trainable(session: Session) -> int:
+    parameters: Sequence[tuple[str, object]] = session.engine.trained_parameters()
+    return sum(getattr(p, "ds_numel", None) or p.numel() for _, p in parameters)  # type: ignore[attr-defined]
+
+
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()

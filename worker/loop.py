@@ -1,0 +1,99 @@
+"""The training loop. It knows steps, not engines, files or signals.
+
+Resume equals no interruption: everything that the next step depends on is in the engine (which
+the snapshot restores), in the standing, or a pure function of the step.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from durable.faults import hit
+from worker.evaluation import evaluate
+from worker.failures import Stopped
+from worker.losses import StepLosses
+from worker.saving import save
+from worker.schedule import lr_at
+from worker.session import Session
+from worker.snapshot import full_trained
+from worker.standing import BestSoFar
+
+log = logging.getLogger("orch")
+
+
+def train(session: Session) -> None:
+    """Train up to the last step, evaluated and saved. Raises `Stopped` when asked to stop."""
+    standing, engine = session.standing, session.engine
+    losses = StepLosses(session)
+    session.progress.phase("training")
+    evaluate_if_pending(session, losses)
+    while standing.step < session.steps:
+        stop_if_agreed(session, losses)
+        step = standing.step + 1
+        engine.set_lr(lr_at(session.semantic.train, step - 1))
+        losses.add(step, [engine.micro_step(batch) for batch in session.batches(step)])
+        standing.step, standing.changed = step, True
+        standing.evaluation_pending = evaluates_at(session, step)
+        session.progress.at(step)
+        hit("loop.after_step")
+        evaluate_if_pending(session, losses)
+        if step % session.attempt.spec.run.save.every_steps == 0 and step < session.steps:
+            save(session, losses, kind="periodic")
+    if standing.changed:
+        save(session, losses, kind="final")
+
+
+def evaluates_at(session: Session, step: int) -> bool:
+    """Tell whether the dev split is evaluated after a step: every n, and at the end."""
+    every = session.semantic.train.evaluate_every_steps
+    return step == session.steps or (every is not None and step % every == 0)
+
+
+def stop_if_agreed(session: Session, losses: StepLosses) -> None:
+    """At a step boundary: save and raise `Stopped` if all ranks agreed to stop here."""
+    stop = session.agreement.poll(session.standing.step, session.notice())
+    if stop is not None:
+        log.info("stopping at step %d: %s", session.standing.step, stop.notice.cause)
+        if session.standing.changed:
+            save(session, losses, kind="notice")
+        raise Stopped(committed=session.standing.committed_here)
+
+
+def evaluate_if_pending(session: Session, losses: StepLosses) -> None:
+    """Evaluate the dev split if that is due at this step; asked to stop meanwhile, save and go.
+
+    The evaluation then stays pending: the resumed run does it, with the same outcome.
+    """
+    standing = session.standing
+    if not standing.evaluation_pending:
+        return
+    session.progress.phase("evaluating")
+    losses.reduce()
+    outcome = evaluate(
+        session.engine,
+        session.data.evaluations["dev"],
+        name="dev",
+        channel=session.channel,
+        batch_sequences=session.engine.geometry.micro_batch,
+        pad_id=session.data.pad_id,
+        noticed=session.noticed,
+        beat=session.progress.beat,
+    )
+    if outcome is None:
+        log.info("asked to stop while evaluating at step %d", standing.step)
+        if standing.changed:
+            save(session, losses, kind="notice")
+        raise Stopped(committed=standing.committed_here)
+    note_evaluation(session, dict(outcome.metrics))
+    session.progress.phase("training")
+
+
+def note_evaluation(session: Session, metrics: dict[str, float]) -> None:
+    """Record a dev evaluation of the present step, and keep its weights if it is the best."""
+    standing, train = session.standing, session.semantic.train
+    session.curve.add({"step": standing.step, "dev": metrics})
+    standing.dev, standing.evaluation_pending, standing.changed = metrics, False, True
+    if standing.best is None or standing.best.beaten_by(metrics, metric=train.best_metric):
+        standing.best = BestSoFar(step=standing.step, metrics=metrics)
+        if train.select == "best":
+            standing.best_tensors = full_trained(session.engine)

@@ -1,0 +1,144 @@
+"""One rank, from its command line to its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from durable.faults import hit
+from jobs.contract.exit_codes import ExitCode
+from jobs.contract.records import Outcome
+from worker import early_signals
+from worker.attempt import Assignment, Attempt, rank_timeout, read_assignment, valid_result
+from worker.claim import NoClaim, claim, find_claim
+from worker.exits import write_exit
+from worker.failures import Misconfigured, classify, error_record
+from worker.layout import BadLayout, read_layout
+from worker.logs import start_logging
+from worker.preemption import Preemption, allocation_end
+from worker.progress import Progress
+
+log = logging.getLogger("orch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rank:
+    """What a claimed rank has before anything heavy is imported."""
+
+    attempt: Attempt
+    progress: Progress
+    preemption: Preemption
+
+
+def run_rank(argv: Sequence[str]) -> int:
+    """Run the rank that the environment describes; return its exit code.
+
+    What job, is it finished, which epoch: all that is settled before torch is imported.
+    """
+    early_signals.install()
+    arguments = _arguments(argv)
+    try:
+        layout = read_layout(os.environ, index=arguments.index)
+        assignment = read_assignment(arguments.submission, layout)
+        if valid_result(assignment.job, assignment.spec) is not None:
+            return ExitCode.RESULT
+        attempt = _claim(assignment)
+    except (Misconfigured, BadLayout) as error:
+        print(f"orch worker: {error}", file=sys.stderr)  # noqa: T201 - no log file exists yet
+        return ExitCode.CONFIGURATION
+    except NoClaim as error:
+        print(f"orch worker: {error}", file=sys.stderr)  # noqa: T201
+        return ExitCode.AGAIN
+    return _run(_begin(attempt))
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -P -m worker", description=__doc__)
+    parser.add_argument("--submission", type=Path, required=True, help="submissions/<token>")
+    parser.add_argument("--index", type=int, help="index into tasks.json (default: environment)")
+    return parser.parse_args(argv)
+
+
+def _claim(assignment: Assignment) -> Attempt:
+    """Claim the next epoch (rank 0) or find this launch's claim (the others)."""
+    wanted = assignment.claim_wanted(time.time())
+    timeout = rank_timeout(assignment.site)
+    if assignment.layout.rank == 0:
+        record = claim(assignment.job, wanted)
+    else:
+        record = find_claim(assignment.job, wanted, timeout_seconds=timeout)
+    return Attempt(assignment=assignment, claim=record, rank_timeout=timeout)
+
+
+def _begin(attempt: Attempt) -> Rank:
+    """Open the log, the heartbeat and the ear for notices."""
+    rank, run = attempt.layout.rank, attempt.spec.run
+    preemption = Preemption(
+        epoch=attempt.epoch,
+        grace_seconds=run.grace_seconds,
+        limit_at=allocation_end(run, os.environ, started_at=attempt.claim.started_at),
+        control=attempt.job.control if rank == 0 else None,
+    )
+
+    def account() -> None:
+        preemption.flag()
+        notice = preemption.notice()
+        write_exit(
+            attempt,
+            outcome=Outcome.NO_PROGRESS,
+            exit_code=ExitCode.AGAIN,
+            cause=notice.cause if notice else None,
+            noticed_at=preemption.noticed_at,
+        )
+
+    early_signals.account_with(account)
+    progress = Progress(
+        attempt.directory,
+        epoch=attempt.epoch,
+        total_steps=attempt.spec.semantic.train.steps,
+        rank=rank,
+    )
+    start_logging(
+        attempt.directory.log(rank),
+        rank=rank,
+        masked_words=attempt.assignment.site.masked_words,
+    )
+    log.info("%s: epoch %d of job %s", attempt.spec.name, attempt.epoch, attempt.spec.id)
+    return Rank(attempt=attempt, progress=progress, preemption=preemption)
+
+
+def _run(rank: Rank) -> int:
+    """Train to the result or to a stop; put on record how it ended."""
+    outcome, code, problem = Outcome.COMPLETED, ExitCode.RESULT, None
+    try:
+        hit("main.before_imports")
+        from worker.training import run_training  # 8 s of imports
+
+        run_training(rank.attempt, progress=rank.progress, preemption=rank.preemption)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the record must say it
+        outcome, code = classify(error, world_size=rank.attempt.layout.world_size)
+        if outcome not in (Outcome.SAVED, Outcome.NO_PROGRESS):
+            problem = error_record(error)
+            log.warning("%s: %s: %s", outcome, type(error).__name__, error)
+            logging.getLogger("traceback").error("%s", problem.traceback)
+    position, notice = rank.progress.record, rank.preemption.known
+    if notice is None:  # another rank's notice ended us
+        notice = position.notice
+    write_exit(
+        rank.attempt,
+        outcome=outcome,
+        exit_code=code,
+        last_step=position.step,
+        committed_step=position.committed_step,
+        cause=notice.cause if notice and outcome is not Outcome.COMPLETED else None,
+        error=problem,
+        noticed_at=rank.preemption.noticed_at,
+    )
+    log.info("leaving with %d (%s)", code, outcome)
+    return code

@@ -1,0 +1,55 @@
+"""Tuning methods: what of a model is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from jobs.catalog import ARCHITECTURES
+from jobs.spec import FullSpec, LoraSpec
+from worker.failures import Misconfigured
+
+
+def apply_method(model: torch.nn.Module, method: LoraSpec | FullSpec, *, seed: int) -> Any:
+    """Return the model with `requires_grad` set as the method says; new weights come from `seed`.
+
+    Raises `Misconfigured` when a target does not exist.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return METHODS[method.name](model, method)
+
+
+def _full(model: Any, method: Any) -> Any:
+    for parameter in model.parameters():
+        parameter.requires_grad_(requires_grad=True)
+    return model
+
+
+def _lora(model: Any, method: LoraSpec) -> Any:
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    targets = method.targets or default_targets(model.config.model_type)
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=method.rank,
+        lora_alpha=method.alpha,
+        lora_dropout=method.dropout,
+        target_modules=list(targets) if targets else "all-linear",
+        fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise Misconfigured(f"method.targets {list(targets or ())}: {error}") from error
+
+
+def default_targets(architecture: str) -> tuple[str, ...] | None:
+    """Return the modules that LoRA adapts by default; None: all linear layers."""
+    known = ARCHITECTURES.get(architecture)
+    return known.lora_targets if known else None
+
+
+METHODS: dict[str, Callable[[Any, Any], Any]] = {"lora": _lora, "full": _full}

@@ -1,0 +1,93 @@
+"""The curve: rows of an attempt, and the one curve of the job merged from all its attempts.
+
+A row holds no times: the curve of an interrupted run is equal, byte for byte, to that of an
+uninterrupted one. Train rows `{step, loss, lr, samples}`, evaluation rows `{step, dev: {…}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from durable.faults import hit
+from durable.files import append_durable
+from jobs.contract.paths import JobDir
+from worker.claim import epochs
+
+Row = Mapping[str, Any]
+
+
+def encode_row(row: Row) -> bytes:
+    """Return a row as a line; equal rows give equal bytes."""
+    return (
+        json.dumps(row, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+    )
+
+
+class Curve:
+    """An attempt's metrics.jsonl, appended by rank 0."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._waiting: list[bytes] = []
+        self._size = 0  # of what is known to be whole
+
+    def add(self, row: Row) -> None:
+        """Remember a row for the next flush."""
+        self._waiting.append(encode_row(row))
+
+    def flush(self) -> None:
+        """Make all rows durable. Raises OSError; then they are kept for the next flush."""
+        if not self._waiting:
+            return
+        if self._path.exists() and self._path.stat().st_size > self._size:
+            os.truncate(self._path, self._size)  # a failed flush left a part of a row
+        data = b"".join(self._waiting)
+        hit("metrics.before_flush")
+        append_durable(self._path, data)
+        self._size += len(data)
+        self._waiting.clear()
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an attempt; a line that is torn or no row is not one."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for line in data.split(b"\n")[:-1]:  # without its newline the last one is torn
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            yield row
+
+
+def merge(attempts: Iterable[Iterable[Row]], *, steps: int) -> list[dict[str, Any]]:
+    """Return one row per step, ascending; each part of it from the highest epoch that has it.
+
+    `attempts` in ascending epoch order. Training and evaluation of a step may lie in different
+    attempts: a run that is preempted while evaluating evaluates again after it resumed.
+    """
+    merged: dict[int, dict[str, Any]] = {}
+    for rows in attempts:
+        for row in rows:
+            if 1 <= row["step"] <= steps:
+                merged.setdefault(row["step"], {}).update(row)
+    return [merged[step] for step in sorted(merged)]
+
+
+def job_curve(job: JobDir, *, up_to_epoch: int, steps: int) -> list[dict[str, Any]]:
+    """Return the job's merged curve from all attempts up to an epoch."""
+    attempts = (read_rows(job.attempt(e).metrics) for e in epochs(job) if e <= up_to_epoch)
+    return merge(attempts, steps=steps)
+
+
+def missing_steps(rows: Iterable[Row], *, steps: int) -> list[int]:
+    """Return the steps without a training row."""
+    present = {row["step"] for row in rows if "loss" in row}
+    return [step for step in range(1, steps + 1) if step not in present]

@@ -1,0 +1,139 @@
+"""How the ranks find each other: a store of our own on a socket of our own.
+
+Rank 0 listens (on loopback when all ranks are on one node, so that nobody else can reach it),
+publishes address and port in the attempt's directory, the others read it there. One rank alone
+opens no socket at all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from durable.files import publish_file
+from worker.failures import PeerLost
+from worker.layout import Layout
+
+LOOPBACK = "127.0.0.1"
+FIRST_PORT, PORTS = 20_000, 30_000
+TRIED_PORTS = 64
+POLL_SECONDS = 0.02
+
+
+def connect(
+    layout: Layout,
+    published: Path,
+    *,
+    timeout_seconds: float,
+    start_patience: float,
+    interface: str | None,
+    backend: str,
+) -> Any:
+    """Initialise torch.distributed; return the store for our own use.
+
+    `timeout_seconds` bounds every later collective, and times `start_patience` the rendezvous.
+    Raises `PeerLost`.
+    """
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    patience = timeout * start_patience
+    _choose_interface(layout, interface)
+    if layout.world_size == 1:
+        store: Any = dist.HashStore()
+    elif layout.rank == 0:
+        store = _serve(layout, published, patience)
+    else:
+        store = _join(layout, published, patience)
+    dist.init_process_group(  # its own set-up is under the store's patience, collectives are not
+        backend=backend,
+        store=dist.PrefixStore("group", store),
+        rank=layout.rank,
+        world_size=layout.world_size,
+        timeout=timeout,
+    )
+    store.set_timeout(timeout)
+    return dist.PrefixStore("orch", store)
+
+
+def _choose_interface(layout: Layout, interface: str | None) -> None:
+    if interface is None and layout.one_node:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    elif interface is not None:
+        os.environ["GLOO_SOCKET_IFNAME"] = interface
+        os.environ["NCCL_SOCKET_IFNAME"] = interface
+
+
+def _serve(layout: Layout, published: Path, timeout: datetime.timedelta) -> Any:
+    address = LOOPBACK if layout.one_node else socket.gethostbyname(layout.hosts[0])
+    listener = listen(address, ports(None if layout.one_node else layout.port_seed))
+    port = listener.getsockname()[1]
+    store = dist.TCPStore(
+        address,
+        port,
+        layout.world_size,
+        is_master=True,
+        timeout=timeout,
+        wait_for_workers=False,
+        master_listen_fd=listener.detach(),  # the store owns it from here on
+    )
+    nonce = secrets.token_hex(8)
+    store.set("nonce", nonce)
+    record = {"schema_version": 1, "host": address, "port": port, "nonce": nonce}
+    publish_file(published, json.dumps(record).encode() + b"\n", durable=False)
+    return store
+
+
+def _join(layout: Layout, published: Path, timeout: datetime.timedelta) -> Any:
+    deadline = time.monotonic() + timeout.total_seconds()
+    while not published.exists():
+        if time.monotonic() > deadline:
+            raise PeerLost(f"{published}: rank 0 published no address in time")
+        time.sleep(POLL_SECONDS)
+    record = json.loads(published.read_bytes())
+    try:
+        store = dist.TCPStore(
+            record["host"],
+            record["port"],
+            layout.world_size,
+            is_master=False,
+            timeout=timeout,
+            wait_for_workers=False,
+        )
+        met = store.get("nonce").decode()
+    except RuntimeError as error:
+        raise PeerLost(f"rank 0 at {record['host']}:{record['port']}: {error}") from error
+    if met != record["nonce"]:  # somebody else's store took over the port
+        raise PeerLost(f"the store at {record['host']}:{record['port']} is not this attempt's")
+    return store
+
+
+def ports(seed: int | None) -> Iterator[int]:
+    """Yield the ports to try. With a seed they are predictable, for firewalls; 0 means any."""
+    if seed is not None:
+        for offset in range(TRIED_PORTS):
+            yield FIRST_PORT + (seed * 7 + offset) % PORTS
+    yield 0
+
+
+def listen(address: str, candidates: Iterator[int]) -> socket.socket:
+    """Return a listening socket on the first free port. Raises OSError if none is."""
+    problem: OSError | None = None
+    for port in candidates:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.bind((address, port))
+            listener.listen(1024)
+        except OSError as error:
+            listener.close()
+            problem = error
+            continue
+        return listener
+    raise problem or OSError("no port to listen on")

@@ -1,0 +1,138 @@
+"""Saving: every rank stages its own files, rank 0 commits, all learn how it went.
+
+A save that fails (a full disk) is reported and training goes on; the previous checkpoint stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from checkpoints.errors import BrokenCheckpoint, Fenced, StagingFailed
+from checkpoints.manifest import FileEntry, ManifestHeader, Parent, Position
+from durable.faults import hit
+from worker.claim import check_fence
+from worker.losses import StepLosses
+from worker.session import Session
+from worker.snapshot import capture, encode, encode_tensors
+
+BEST = "best.safetensors"
+STATES = ("model", "optimizer", "rng", "position", "best")
+log = logging.getLogger("orch")
+
+
+def save(session: Session, losses: StepLosses, *, kind: str) -> bool:
+    """Commit a checkpoint of the present step; False when that failed. All ranks together.
+
+    Raises `Fenced` on every rank when a higher epoch holds the job.
+    """
+    standing, channel = session.standing, session.channel
+    phase = session.progress.record.phase
+    session.progress.phase("saving")
+    losses.reduce()
+    ticket = channel.ticket("save")
+    statuses = channel.collect(ticket, _stage(session))
+    verdict = channel.tell(ticket, _commit(session, statuses, kind) if statuses else None)
+    session.progress.phase(phase)
+    if "fenced" in verdict:
+        raise Fenced(verdict["fenced"])
+    if "problem" in verdict:
+        log.warning("step %d not saved: %s", standing.step, verdict["problem"])
+        session.progress.report(f"step {standing.step} not saved: {verdict['problem']}")
+        return False
+    standing.parent = Parent(name=verdict["name"], digest=verdict["digest"])
+    standing.changed, standing.committed_here = False, True
+    standing.committed_step = standing.step
+    log.info("saved %s (%s)", verdict["name"], kind)
+    session.progress.committed(standing.step)
+    if kind != "notice" and channel.rank == 0:  # under a notice the seconds are for leaving
+        prune(session, keep=session.attempt.spec.run.save.keep)
+    return True
+
+
+def prune(session: Session, *, keep: int) -> None:
+    """Delete superseded checkpoints. A failure is reported: it costs space, not safety."""
+    try:
+        session.store.prune(keep)
+    except OSError as error:
+        session.progress.report(f"old checkpoints not removed: {error}")
+
+
+def _stage(session: Session) -> dict[str, Any]:
+    """Write this rank's files; return their entries, or the problem."""
+    standing, rank = session.standing, session.channel.rank
+    try:
+        if rank == 0:
+            session.curve.flush()  # the rows that this checkpoint covers come first
+        files = encode(capture(session.engine))
+        if rank == 0 and _keeps_best(session):
+            assert standing.best_tensors is not None
+            files[BEST] = encode_tensors(standing.best_tensors)
+        hit("save.before_stage")
+        writer = session.store.stage(step=standing.step, epoch=session.attempt.epoch, rank=rank)
+        for name in sorted(files):
+            writer.write(name, files.pop(name))
+        entries = writer.finish()
+        hit("save.after_stage")
+    except (OSError, StagingFailed) as error:
+        return {"problem": f"rank {rank}: {error}"}
+    return {"entries": [entry.model_dump(mode="json") for entry in entries]}
+
+
+def _keeps_best(session: Session) -> bool:
+    """Tell whether the best weights need a file: those of the saved step itself do not."""
+    standing = session.standing
+    return standing.best_tensors is not None and (
+        standing.best is not None and standing.best.step != standing.step
+    )
+
+
+def _commit(session: Session, statuses: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """Commit (rank 0); return what to tell the ranks."""
+    standing, epoch = session.standing, session.attempt.epoch
+    problems = [status["problem"] for status in statuses if "problem" in status]
+    try:
+        if problems:
+            session.store.discard(step=standing.step, epoch=epoch)
+            return {"problem": "; ".join(problems)}
+        entries = [FileEntry.model_validate(e) for status in statuses for e in status["entries"]]
+        committed = session.store.commit(
+            manifest_header(session, kind),
+            entries,
+            fence=lambda: check_fence(session.attempt.job, epoch),
+        )
+    except Fenced as error:
+        return {"fenced": str(error)}
+    except (OSError, BrokenCheckpoint) as error:
+        _discard(session)
+        return {"problem": str(error)}
+    return {"name": committed.name, "digest": committed.digest}
+
+
+def _discard(session: Session) -> None:
+    try:
+        session.store.discard(step=session.standing.step, epoch=session.attempt.epoch)
+    except OSError as error:
+        session.progress.report(f"staging left behind: {error}")
+
+
+def manifest_header(session: Session, kind: str) -> ManifestHeader:
+    """Return what the manifest says besides the files."""
+    standing, semantic = session.standing, session.semantic
+    return ManifestHeader(
+        epoch=session.attempt.epoch,
+        step=standing.step,
+        kind=kind,
+        parent=standing.parent,
+        world_size=session.channel.world_size,
+        engine=semantic.engine.model_dump(mode="json"),
+        position=Position(
+            samples=standing.step * semantic.train.global_batch,
+            order_digest=session.data.order.digest,
+        ),
+        states=STATES,
+        base=session.base,
+        environment=session.environment,
+        waivers=session.attempt.claim.waivers,
+        extra=standing.record(),
+    )

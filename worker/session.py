@@ -1,0 +1,102 @@
+"""Everything a rank holds while it trains, put together once and handed around."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from checkpoints.manifest import Base, Environment
+from checkpoints.store import CheckpointStore
+from jobs.contract.records import Notice
+from jobs.spec import Semantic
+from worker.agreement import StopAgreement
+from worker.attempt import Attempt
+from worker.channel import Channel
+from worker.collate import Sample, collate, labelled_tokens
+from worker.engine import Engine
+from worker.evaluation import EvaluationSet
+from worker.metrics import Curve
+from worker.order import DataOrder
+from worker.preemption import Preemption
+from worker.progress import Progress
+from worker.standing import Standing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The task's samples as the loop and the evaluation need them."""
+
+    train: Sequence[Sample]
+    order: DataOrder
+    evaluations: Mapping[str, EvaluationSet]  # dev, test
+    pad_id: int
+    digest: str
+    vocabulary_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One rank of one attempt."""
+
+    attempt: Attempt
+    engine: Engine
+    data: Data
+    store: CheckpointStore
+    channel: Channel
+    agreement: StopAgreement
+    preemption: Preemption
+    progress: Progress
+    curve: Curve
+    standing: Standing
+    environment: Environment
+    base: Base
+    normalised_loss: bool  # the model takes the number of tokens to divide by
+
+    @property
+    def semantic(self) -> Semantic:
+        """What the job is."""
+        return self.attempt.spec.semantic
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole job."""
+        return self.semantic.train.steps
+
+    def notice(self) -> Notice | None:
+        """Return this rank's notice, and let people see it."""
+        notice = self.preemption.notice()
+        if notice is not None and self.progress.record.notice is None:
+            self.progress.notice(notice)
+        return notice
+
+    def noticed(self) -> bool:
+        """Tell whether this rank, or any as far as published, is to stop."""
+        return self.notice() is not None or self.agreement.seen() is not None
+
+    def batches(self, step: int) -> list[dict[str, torch.Tensor]]:
+        """Return this rank's micro-batches of a step (from 1)."""
+        geometry, channel = self.engine.geometry, self.channel
+        order, train = self.data.order, self.data.train
+        divisor: dict[str, torch.Tensor] = {}
+        if self.normalised_loss:
+            # Every answer token of the global batch weighs the same, however it is cut: the
+            # engine averages over micro-steps and ranks, so each divides by its mean share.
+            tokens = labelled_tokens([train[i] for i in order.global_samples(step)])
+            share = tokens / (geometry.accumulation * geometry.ranks)
+            divisor["num_items_in_batch"] = torch.tensor(share)
+        micro_batches = (
+            order.micro_batch(
+                step,
+                rank=channel.rank,
+                world_size=channel.world_size,
+                micro=micro,
+                size=geometry.micro_batch,
+            )
+            for micro in range(geometry.accumulation)
+        )
+        return [
+            collate([train[i] for i in indices], pad_id=self.data.pad_id) | divisor
+            for indices in micro_batches
+        ]

@@ -1,0 +1,32 @@
+"""The heavy part of a rank: build, resume, train, test. Importing this imports torch."""
+
+from __future__ import annotations
+
+from worker.attempt import Attempt
+from worker.build import build_session
+from worker.failures import Stopped
+from worker.finish import finish
+from worker.loop import train
+from worker.preemption import Preemption
+from worker.progress import Progress
+from worker.resume import resume
+
+FAREWELL_SECONDS = 5.0
+
+
+def run_training(attempt: Attempt, *, progress: Progress, preemption: Preemption) -> None:
+    """Run the job to its result. Raises `Stopped`, or what else ended the attempt."""
+    session = build_session(attempt, progress=progress, preemption=preemption)
+    resume(session)
+    # Until here nothing could be saved and leaving at once was right.
+    preemption.install()
+    try:
+        train(session)
+        finish(session)
+    except Stopped:
+        stop = session.agreement.seen()
+        if stop is not None and progress.record.notice is None:
+            progress.notice(stop.notice)
+        raise
+    finally:
+        session.channel.farewell(FAREWELL_SECONDS)
