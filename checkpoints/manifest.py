@@ -155,9 +155,19 @@ class Manifest(ManifestHeader):
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return the bytes of MANIFEST.json. Raises ValueError for NaN or values JSON lacks."""
+    """Return the bytes of MANIFEST.json.
+
+    Raises ValueError for what could not be read back: NaN, values JSON lacks, too many files.
+    """
     body = manifest.model_dump(mode="json")
-    return canonical_json({**body, _SELF_CHECK: digest_of(canonical_json(body))}) + b"\n"
+    data = canonical_json({**body, _SELF_CHECK: digest_of(canonical_json(body))}) + b"\n"
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"the manifest has {len(data)} bytes, at most {MAX_MANIFEST_BYTES} do")
+    try:
+        decode_manifest(data)
+    except BrokenCheckpoint as problem:
+        raise ValueError(f"the manifest would not be readable: {problem}") from problem
+    return data
 
 
 def decode_manifest(data: bytes) -> Manifest:

@@ -57,6 +57,13 @@ def sweep(root: Path, *, epoch: int) -> list[str]:
     return swept
 
 
+def discard(root: Path, name: str) -> None:
+    """Delete the staging of every try at the checkpoint `name`."""
+    for entry in _entries(root / STAGING):
+        if staging_epoch(entry.name) is not None and entry.name.rpartition(".")[0] == name:
+            delete(entry)
+
+
 def _entries(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())

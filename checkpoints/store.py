@@ -66,6 +66,13 @@ class OpenCheckpoint:
                 return read_entry(self.path, entry)
         raise KeyError(f"{self.name} has no file {path}")
 
+    def read_rank(self, rank: int) -> dict[str, bytes]:
+        """Return all files of a rank by name, as it wrote them; raises like `read`."""
+        entries = [entry for entry in self.manifest.files if entry.rank == rank]
+        if not entries:
+            raise KeyError(f"{self.name} has no rank {rank}, only {self.manifest.world_size}")
+        return {entry.path.partition("/")[2]: read_entry(self.path, entry) for entry in entries}
+
 
 class CheckpointStore:
     """`jobs/<id>/checkpoints/`. One attempt writes, whoever likes reads.
@@ -130,13 +137,12 @@ class CheckpointStore:
         )
 
     def discard(self, *, step: int, epoch: int) -> None:
-        """Throw the current try's staging away, e.g. after a failed save on a full disk (rank 0).
+        """Throw away whatever is staged for one save, after it failed (rank 0, own epoch).
 
-        Raises OSError.
+        All tries go: on a full disk the space matters, and a rank may have failed before it could
+        begin the try of the others. What cannot be deleted now is left to the next sweep.
         """
-        staged = self._current(step=step, epoch=epoch)
-        if staged.is_dir():
-            removal.delete(staged)
+        removal.discard(self.root, checkpoint_name(step=step, epoch=epoch))
 
     def candidates(self) -> list[str]:
         """Return the names of committed checkpoints, newest first by (epoch, step), unverified."""

@@ -131,6 +131,7 @@ _SYNTAX_FIXES = (
         "mapping values are not allowed",
         "quote a value that contains `: `, or check the indentation",
     ),
+    ("but found '<scalar>'", "check the quotes of this line and of those above"),
     ("expected <block end>", "check the indentation of this line"),
     ("could not find expected ':'", "a key needs a colon and a space after it"),
     ("found unexpected end of stream", "close the quote or bracket"),

@@ -166,7 +166,7 @@ class Applier:
         """Commit what follows an end without result; return it in words."""
         ends: Sequence[EndFacts] = self._store.ends_of(job.id)
         step = next_step(end, ends=ends, spec=job.spec, overrides=job.overrides)
-        if isinstance(step, RunAgain) and job.attempts:
+        if isinstance(step, RunAgain):
             verdict = decide(read_history(self._state.job(job.id)), job.spec.run.retry)
             if isinstance(verdict, Stop):
                 step = GiveUp(reason=verdict.reason)

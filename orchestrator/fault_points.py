@@ -28,5 +28,9 @@ FAULT_POINTS: dict[str, str] = {
     "local.cancel_asked": "a local task is asked to end, the caller does not know",
     "local.start_recorded": "a local task's start is recorded, its launcher does not exist",
     "local.spawned": "a local task's launcher exists, nothing else is known of it",
+    "slurm.script_written": "batch.sh is there, sbatch was not called",
+    "slurm.before_sbatch": "everything is ready, sbatch was not called",
+    "slurm.after_sbatch": "sbatch has answered, the caller does not know",
+    "slurm.before_scancel": "a task is about to be cancelled at Slurm",
     "local.end_recorded": "a local task's end is recorded, the answer was not given",
 }

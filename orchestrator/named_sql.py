@@ -12,8 +12,10 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
+# Not importlib.resources: its import costs a tenth of `orch status`.
+_FOLDER = Path(__file__).parent / "sql"
 _NAME = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 
@@ -22,7 +24,7 @@ _MIGRATION = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 def statements() -> dict[str, str]:
     """Return all named statements. Raises `ValueError` for a name that is used twice."""
     found: dict[str, str] = {}
-    for file in sorted(files("orchestrator").joinpath("sql").iterdir(), key=lambda f: f.name):
+    for file in sorted(_FOLDER.iterdir()):
         if not file.name.endswith(".sql"):
             continue
         _, *parts = _NAME.split(file.read_text(encoding="utf-8"))
@@ -35,7 +37,7 @@ def statements() -> dict[str, str]:
 
 def migrations() -> list[tuple[int, str]]:
     """Return `(version, script)` of every migration, oldest first."""
-    folder = files("orchestrator").joinpath("sql").joinpath("migrations")
+    folder = _FOLDER / "migrations"
     found = [
         (int(match[1]), file.read_text(encoding="utf-8"))
         for file in folder.iterdir()

@@ -10,9 +10,9 @@ from typing import Any
 
 from durable.clock import Clock
 from jobs.contract.paths import StateDir
-from jobs.contract.records import BadRecord, ProgressRecord, read_record
 from jobs.states import JobState
 from orchestrator.database import Database
+from orchestrator.heartbeat import Heartbeat, read_heartbeat
 from orchestrator.rows import JobRow, ResultRow
 
 MIN_PREFIX = 4
@@ -70,23 +70,19 @@ class Reading:
         ids = self.select(selector)
         found = [r for r in self._database.rows("job_rows") if ids is None or r["id"] in ids]
         running = [row["id"] for row in found if row["state"] == JobState.RUNNING]
-        newer = self._heartbeats(found) if len(running) <= FRESH_ROWS else {}
+        newer = self._heartbeats(found) if 0 < len(running) <= FRESH_ROWS else {}
         now = self._clock.wall()
         return [_job_row(row, newer.get(row["id"]), now) for row in found]
 
-    def _heartbeats(self, rows: Collection[sqlite3.Row]) -> dict[str, ProgressRecord]:
+    def _heartbeats(self, rows: Collection[sqlite3.Row]) -> dict[str, Heartbeat]:
         """Return heartbeats newer than the last tick, of the attempt that the store knows."""
         found = {}
         for row in rows:
-            if row["state"] != JobState.RUNNING or row["epoch"] is None:
-                continue
-            path = self._state.job(row["id"]).attempt(row["epoch"]).progress
-            try:
-                progress = read_record(path, ProgressRecord)
-            except (BadRecord, OSError):
-                continue  # the tick reports it
-            if progress is not None:
-                found[row["id"]] = progress
+            if row["state"] == JobState.RUNNING and row["epoch"] is not None:
+                attempt = self._state.job(row["id"]).attempt(row["epoch"])
+                heartbeat = read_heartbeat(attempt.progress)
+                if heartbeat is not None:
+                    found[row["id"]] = heartbeat
         return found
 
     def results(self, selector: str | None) -> list[ResultRow]:
@@ -98,11 +94,11 @@ class Reading:
         return [_result_row(row, {a: specs[row["id"]].get(a) for a in axes}) for row in found]
 
 
-def _job_row(row: sqlite3.Row, newer: ProgressRecord | None, now: float) -> JobRow:
+def _job_row(row: sqlite3.Row, newer: Heartbeat | None, now: float) -> JobRow:
     age = None
     if row["state"] == JobState.RUNNING and row["heartbeat_at"] and row["epoch"]:
         age = max(0.0, now - (newer.written_at if newer else row["heartbeat_at"]))
-    reports = tuple(json.loads(row["reports"]))
+    reports = () if row["reports"] == "[]" else tuple(json.loads(row["reports"]))
     return JobRow(
         id=row["id"],
         name=row["name"],

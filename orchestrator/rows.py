@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from jobs.spec import JobSpec
 from jobs.states import JobState
+
+if TYPE_CHECKING:
+    # Listings need no specs, and pydantic's models cost a third of `orch status`.
+    from jobs.spec import JobSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -279,6 +279,10 @@ class Store:
         """The attempt is no more."""
         self.database.run("stop_done", {"id": stop, "at": self._clock.wall()})
 
+    def stopped_jobs(self) -> list[str]:
+        """Return jobs that were stopped after an attempt and have no live task."""
+        return [row["id"] for row in self.database.rows("stopped_jobs")]
+
     # --- events and questions
 
     def event(

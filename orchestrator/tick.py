@@ -20,6 +20,7 @@ from orchestrator.applying import Applier, Decided, Effects
 from orchestrator.evidence import read_evidence
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
+from orchestrator.late_results import accept_late_results
 from orchestrator.reconcile import WAITING, Moment, reconcile
 from orchestrator.rows import TickReport
 from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, TaskKey, TaskState
@@ -66,6 +67,7 @@ class Tick:
         )
         seen, warnings = self._look(lease_epoch)
         lines += seen
+        lines += accept_late_results(self._store, self._state, lease_epoch=lease_epoch)
         handed = self._submitter.hand_over(self._due(), self._default, lease_epoch=lease_epoch)
         self.last_hand_over = handed
         lines += handed.happenings

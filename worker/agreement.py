@@ -43,22 +43,23 @@ class StopAgreement:
 
     def poll(self, step: int, notice: Notice | None) -> Stop | None:
         """At the boundary after `step`: publish this rank's notice, return a stop that is due."""
+        stop = self.announce(step, notice)
+        return stop if stop is not None and step >= stop.step else None
+
+    def announce(self, step: int, notice: Notice | None) -> Stop | None:
+        """Publish this rank's notice, if it has one; return the stop of any rank, due or not."""
         if self._stop is None and notice is not None:
             ahead = AHEAD if self._channel.world_size > 1 else 0
-            self._propose(step + ahead, notice)
-        stop = self.seen()
-        return stop if stop is not None and step >= stop.step else None
+            mine = json.dumps({"step": step + ahead, "notice": notice.model_dump()})
+            self._stop = _decode(self._channel.first_word(_STOP, mine))
+        return self.seen()
 
     def seen(self) -> Stop | None:
         """Look whether any rank has published a stop, due or not."""
-        if self._stop is None and self._channel.present([_STOP]):
-            self._stop = _decode(self._channel.store.get(_STOP))
+        if self._stop is None:
+            word = self._channel.peek(_STOP)
+            self._stop = None if word is None else _decode(word)
         return self._stop
-
-    def _propose(self, step: int, notice: Notice) -> None:
-        mine = json.dumps({"step": step, "notice": notice.model_dump()})
-        # The first word stands: compare_set returns whatever is in the store afterwards.
-        self._stop = _decode(self._channel.store.compare_set(_STOP, "", mine))
 
 
 class EvaluationAgreement:
@@ -75,7 +76,7 @@ class EvaluationAgreement:
         """Before round `current` (from 0): tell whether all ranks give up here."""
         if self._published() is None and noticed:
             word = str(current + self._ahead)
-            self._round = int(self._channel.store.compare_set(self._key, "", word))
+            self._round = int(self._channel.first_word(self._key, word))
         return self._round is not None and self._round < self._rounds and current >= self._round
 
     def given_up(self) -> bool:
@@ -84,8 +85,9 @@ class EvaluationAgreement:
         return published is not None and published < self._rounds
 
     def _published(self) -> int | None:
-        if self._round is None and self._channel.present([self._key]):
-            self._round = int(self._channel.store.get(self._key))
+        if self._round is None:
+            word = self._channel.peek(self._key)
+            self._round = None if word is None else int(word)
         return self._round
 
 

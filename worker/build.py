@@ -27,10 +27,11 @@ from worker.models import find_model, load_model
 from worker.order import DataOrder
 from worker.preemption import Preemption
 from worker.progress import Progress
-from worker.rendezvous import connect
+from worker.rendezvous import bound_collectives, connect
 from worker.session import Data, Session
 from worker.snapshot import base_digest
 from worker.standing import Standing
+from worker.store_client import BoundedStore
 from worker.tasks import Task, load_task
 from worker.vocabulary import load_tokenizer, vocabulary_digest
 
@@ -66,7 +67,7 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
         backend="nccl" if device.type == "cuda" else "gloo",
     )
     channel = Channel(
-        store,
+        BoundedStore(store, timeout_seconds=attempt.rank_timeout),
         rank=layout.rank,
         world_size=layout.world_size,
         timeout_seconds=attempt.rank_timeout,
@@ -78,6 +79,7 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
     frozen = base.model_copy(update={"digest": base_digest(model)})
     seed_everything(semantic.seed, layout.rank)
     engine = build_engine(model.to(device), semantic, attempt.claim.overrides, device=device)
+    bound_collectives(attempt.rank_timeout)
     standing = Standing(
         data_digest=task.digest,
         vocabulary_digest=data.vocabulary_digest,

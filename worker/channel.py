@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from worker.failures import PeerLost
+from worker.store_client import BoundedStore
 
 POLL_SECONDS = 0.005
 
@@ -22,14 +22,14 @@ class Channel:
 
     def __init__(
         self,
-        store: Any,
+        store: BoundedStore,
         *,
         rank: int,
         world_size: int,
         timeout_seconds: float,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        self.store = store
+        self._store = store
         self.rank = rank
         self.world_size = world_size
         self.timeout_seconds = timeout_seconds
@@ -55,15 +55,14 @@ class Channel:
         `PeerLost` naming the ranks that are missing after the bound.
         """
         keys = [f"{ticket}/{rank}" for rank in range(self.world_size)]
-        self._put(keys[self.rank], mine)
+        self._store.set(keys[self.rank], json.dumps(mine))
         if self.rank != 0:
             return None
         if not self._wait(keys, interrupted, timeout_seconds):
             return None
-        values = [json.loads(self._get(key)) for key in keys]
-        with suppress(RuntimeError):  # rank 0 alone reads them; a leftover does no harm
-            for key in keys:
-                self.store.delete_key(key)
+        values = [json.loads(self._store.get(key)) for key in keys]
+        for key in keys:  # rank 0 alone reads them
+            self._store.delete(key)
         return values
 
     def tell(
@@ -80,11 +79,11 @@ class Channel:
         """
         key = f"{ticket}/told"
         if self.rank == 0:
-            self._put(key, value)
+            self._store.set(key, json.dumps(value))
             return value
         if not self._wait([key], interrupted, timeout_seconds):
             return None
-        return json.loads(self._get(key))
+        return json.loads(self._store.get(key))
 
     def farewell(self, seconds: float) -> None:
         """Let rank 0, which holds the store, leave last; bounded, and no answer is no failure."""
@@ -97,25 +96,17 @@ class Channel:
         except PeerLost:
             return
 
-    def _put(self, key: str, value: Any) -> None:
-        try:
-            self.store.set(key, json.dumps(value))
-        except RuntimeError as error:
-            raise PeerLost(f"the store of rank 0 does not answer: {error}") from error
-
-    def _get(self, key: str) -> bytes:
-        try:
-            value: bytes = self.store.get(key)
-        except RuntimeError as error:
-            raise PeerLost(f"the store of rank 0 does not answer: {error}") from error
-        return value
-
     def present(self, keys: list[str]) -> bool:
         """Tell whether all keys are set. Raises `PeerLost`."""
-        try:
-            return bool(self.store.check(keys))
-        except RuntimeError as error:
-            raise PeerLost(f"the store of rank 0 does not answer: {error}") from error
+        return bool(self._store.check(keys))
+
+    def peek(self, key: str) -> bytes | None:
+        """Return a value that is set, None otherwise. Raises `PeerLost`."""
+        return self._store.get(key) if self._store.check([key]) else None
+
+    def first_word(self, key: str, value: str) -> bytes:
+        """Set a value unless another rank was first; return what stands. Raises `PeerLost`."""
+        return self._store.compare_set(key, "", value)
 
     def _wait(
         self, keys: list[str], interrupted: Callable[[], bool], timeout_seconds: float | None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from durable.files import publish_file
 from worker.failures import PeerLost
@@ -61,6 +62,18 @@ def connect(
     )
     store.set_timeout(timeout)
     return dist.PrefixStore("orch", store)
+
+
+def bound_collectives(timeout_seconds: float) -> None:
+    """Bound every collective of every group that exists by now.
+
+    DeepSpeed makes groups of its own with torch's default of 30 minutes: so long would a rank
+    wait for a stopped one.
+    """
+    timeout = datetime.timedelta(seconds=timeout_seconds)
+    for group in list(distributed_c10d._world.pg_map):
+        if dist.get_rank(group) >= 0:
+            distributed_c10d._set_pg_timeout(timeout, group)
 
 
 def _choose_interface(layout: Layout, interface: str | None) -> None:

@@ -72,8 +72,8 @@ class Session:
         return notice
 
     def noticed(self) -> bool:
-        """Tell whether this rank, or any as far as published, is to stop."""
-        return self.notice() is not None or self.agreement.seen() is not None
+        """Publish this rank's notice, if it has one; tell whether any rank is to stop."""
+        return self.agreement.announce(self.standing.step, self.notice()) is not None
 
     def batches(self, step: int) -> list[dict[str, torch.Tensor]]:
         """Return this rank's micro-batches of a step (from 1)."""

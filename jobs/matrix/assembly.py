@@ -18,6 +18,7 @@ from jobs.matrix.findings import Finding
 from jobs.matrix.normal_form import normal_method, normal_model, normal_task, normal_train
 from jobs.matrix.sections import Judged, SectionReader
 from jobs.spec import Run, Semantic
+from jobs.yaml_strict import Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,16 @@ class Assembler:
         self._sections = SectionReader()
         self._checked: dict[tuple[Any, ...], tuple[Finding, ...]] = {}
         self._normal: dict[tuple[Any, ...], Any] = {}
+
+    def judge_shared(self, data: dict[str, Node]) -> Iterator[Finding]:
+        """Yield what is wrong with single values that all cells share.
+
+        A wrong default is wrong also where every cell replaces it; what is incomplete, or does
+        not fit together, is only wrong in a cell.
+        """
+        for name, raw in data.items():
+            judged = self._sections.judge(name, raw)
+            yield from (finding for finding in judged.findings if not finding.of_whole)
 
     def assemble(self, cell: Cell) -> tuple[Assembled | None, tuple[Finding, ...]]:
         """Return the cell's parts, or None and every finding."""

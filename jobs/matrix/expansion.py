@@ -10,7 +10,7 @@ from jobs.errors import Problem
 from jobs.matrix.blocks import Block, Condition
 from jobs.matrix.fields import SEED, default_of
 from jobs.matrix.findings import FieldPath, Findings, Setting
-from jobs.matrix.outline import Outline
+from jobs.matrix.outline import CEILING_OF_CELLS, Outline
 from jobs.names import printable
 from jobs.yaml_strict import Document, Node
 
@@ -45,12 +45,15 @@ def refuse_too_many(
     """Add a problem when there are more cells than `max_cells`."""
     cells = count_cells(outline, blocks)
     if cells > outline.max_cells:
+        fix = "remove values"
+        if cells <= CEILING_OF_CELLS:
+            fix += f", or write `max_cells: {cells}` if you mean it"
         longest = max(blocks, key=lambda block: block.count(len(outline.seeds)))
         findings.add(
             document.problem(
                 longest.path or ("seeds",),
-                f"{printable(cells)} cells, the limit is {outline.max_cells}",
-                f"remove values, or write `max_cells: {cells}` if you mean it",
+                f"{cells:,} cells, the limit is {outline.max_cells:,}",
+                fix,
                 key=True,
             )
         )
@@ -108,19 +111,19 @@ def _combinations(
     rows = [tuple(row) for row in zip(*(a.values for a in block.rows), strict=True)] or [()]
     grids = itertools.product(*(axis.values for axis in block.grid))
     varied = tuple(axis.field for axis in (*block.grid, *block.rows))
-    base = _merged({}, outline.base)
+    base = merged({}, outline.base)
     for grid, row, seed in itertools.product(grids, rows, seeds):
         # A whole section before the keys inside it, whatever the order in the file.
         own = sorted((*block.constants, *grid, *row, *seed), key=lambda s: len(s.field))
         yield Cell(
-            data=_merged(base, own),
+            data=merged(base, own),
             settings=(*outline.base, *own),
             varied=varied,
             block=number,
         )
 
 
-def _merged(base: dict[str, Node], settings: Sequence[Setting]) -> dict[str, Node]:
+def merged(base: dict[str, Node], settings: Sequence[Setting]) -> dict[str, Node]:
     """Return `base` with each setting's value at its field; `base` itself is not changed."""
     data = dict(base)
     for setting in settings:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from jobs.matrix.findings import FieldPath
-from jobs.spec import Run, Semantic
+from jobs.spec import MethodSpec, Run, Semantic
 from jobs.suggestions import did_you_mean
 
 SEMANTIC_SECTIONS = ("model", "method", "task", "train", "engine")
@@ -31,9 +31,9 @@ _FREE = object()  # a mapping whose keys the spec does not list (model.config)
 @cache
 def sections() -> Mapping[str, Any]:
     """Return the annotation of each section of a cell."""
-    named = {name: Semantic.model_fields[name].rebuild_annotation() for name in SEMANTIC_SECTIONS}
+    named = {n: Semantic.model_fields[n].rebuild_annotation() for n in (*SEMANTIC_SECTIONS, *SEED)}
     named |= {name: Run.model_fields[name].rebuild_annotation() for name in RUN_SECTIONS}
-    return {**named, "seed": Semantic.model_fields["seed"].rebuild_annotation()}
+    return {**named, "method": MethodSpec}  # rebuilt, it would have lost its discriminator
 
 
 def _children(annotation: Any) -> dict[str, Any] | object:

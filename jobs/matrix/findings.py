@@ -23,6 +23,7 @@ class Finding:
     message: str
     fix: str
     at_key: bool = False  # the key itself is wrong (or missing), not its value
+    of_whole: bool = False  # about several fields together, or one that an axis may still give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.errors import MatrixInvalid, Problem
 from jobs.matrix.assembly import Assembled, Assembler, Roots
 from jobs.matrix.blocks import read_blocks
-from jobs.matrix.expansion import Cell, expand, refuse_too_many
+from jobs.matrix.expansion import Cell, expand, merged, refuse_too_many
 from jobs.matrix.fields import RUN_SECTIONS
 from jobs.matrix.findings import Findings, Setting, locate
 from jobs.matrix.naming import cell_names
@@ -54,7 +54,7 @@ def load_matrix(
         models_root=Path(models_root) if models_root else None,
         data_root=Path(data_root) if data_root else None,
     )
-    assembled = _assemble(document, cells, roots, findings)
+    assembled = _assemble(document, outline, cells, roots, findings)
     jobs = _jobs(document, outline, cells, assembled, findings) if not findings.problems else ()
     if findings.problems:
         raise MatrixInvalid(findings.problems)
@@ -94,9 +94,11 @@ def _cells(
 
 
 def _assemble(
-    document: Document, cells: Sequence[Cell], roots: Roots, findings: Findings
+    document: Document, outline: Outline, cells: Sequence[Cell], roots: Roots, findings: Findings
 ) -> list[Assembled]:
     assembler = Assembler(roots)
+    shared = assembler.judge_shared(merged({}, outline.base))
+    findings.extend(locate(finding, outline.base) for finding in shared)
     assembled = []
     for cell in cells:
         parts, wrong = assembler.assemble(cell)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jobs.catalog import METHOD_FAMILIES
 from jobs.matrix.fields import children
 from jobs.matrix.findings import Finding
 from jobs.names import printable
@@ -34,6 +35,7 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
     "less_than_equal": ("le", "at most"),
 }
+_LENGTHS = {"too_long": "max_length", "too_short": "min_length"}
 _QUOTED = re.compile(r"`([A-Za-z0-9_.]+)`")
 
 
@@ -64,6 +66,9 @@ def _wrong_value(path: KeyPath, error: Mapping[str, Any], raw: Node) -> Finding:
     if kind in _TYPES:
         return _wrong_type(path, _TYPES[kind], given, number=kind in _NUMBER_TYPES)
     message, fix = error["msg"], "correct the value"
+    if kind in _LENGTHS:
+        number = context[_LENGTHS[kind]]
+        message, fix = f"must have {number} items", f"write a list of {number}"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         bound = f"{words} {context[name]:g}"
@@ -75,7 +80,9 @@ def _in_data(location: Sequence[Any], raw: Node, *, missing: bool) -> list[Any]:
     path: list[Any] = []
     node: Any = raw
     for index, part in enumerate(location):
-        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+        inside = isinstance(node, dict) and part in node
+        inside = inside or (isinstance(node, list) and isinstance(part, int) and part < len(node))
+        if inside:
             node = node[part]
         elif not (missing and index == len(location) - 1):
             continue
@@ -87,7 +94,7 @@ def _missing(path: KeyPath, raw: Node) -> Finding:
     if isinstance(path[-1], int):  # a tuple of fixed length
         return Finding(path=path[:-1], message="has too few items", fix="add the missing ones")
     fix = f"add `{path[-1]}:`"
-    names = children(tuple(str(p) for p in path[:-1])) or []
+    names = children(tuple(str(p) for p in path[:-1])) or [str(path[-1])]
     given = raw
     for part in path[1:-1]:
         given = given[part] if isinstance(given, dict) else None  # type: ignore[index]
@@ -95,7 +102,7 @@ def _missing(path: KeyPath, raw: Node) -> Finding:
     for other in others:  # `learning_rate` given, `lr` missing: say it once, where it helps
         if f"`{path[-1]}`" in did_you_mean(other, names):
             fix = f"rename `{other}` to `{path[-1]}`"
-    return Finding(path=path, message="is required", fix=fix, at_key=True)
+    return Finding(path=path, message="is required", fix=fix, at_key=True, of_whole=True)
 
 
 def _unknown_key(path: KeyPath, raw: Node) -> Finding:
@@ -115,8 +122,9 @@ def _choice(path: KeyPath, context: Mapping[str, Any]) -> Finding:
         return Finding(
             path=path,
             message="is required",
-            fix=f"add `{path[-1]}:`, one of lora, full",
+            fix=f"add `{path[-1]}:`, one of {', '.join(METHOD_FAMILIES)}",
             at_key=True,
+            of_whole=True,
         )
     message = f"{printable(context['tag'])} is not one of {', '.join(tags)}"
     return Finding(path=path, message=message, fix=did_you_mean(str(context["tag"]), tags))
@@ -161,5 +169,5 @@ def _of_validator(path: KeyPath, message: str, raw: Node) -> Finding:
         for part in field[1:]:
             present = present.get(part) if isinstance(present, dict) else None
         if present is not None:
-            return Finding(path=field, message=message, fix="change one of them")
-    return Finding(path=path, message=message, fix="change one of them")
+            path = field
+    return Finding(path=path, message=message, fix="change one of them", of_whole=True)

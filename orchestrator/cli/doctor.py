@@ -21,13 +21,12 @@ def doctor(as_json: Json = False, site: SiteFile = None) -> None:
     """
     from orchestrator.doctor import examine
     from orchestrator.views import doctor as view
-    from orchestrator.views.table import print_table
 
     checks = examine(state_home(site), site_file=site)
     if as_json:
         streams.show_document(view.doctor_document(checks))
     else:
-        print_table(streams.out(), view.doctor_table(checks))
+        streams.show_table(view.doctor_table(checks))
         streams.say(view.verdict_line(checks))
     if not all(check.ok for check in checks):
         raise typer.Exit(int(Exit.FAILED))

@@ -15,8 +15,8 @@ from orchestrator.cli.session import open_reading, require_state, state_home
 
 if TYPE_CHECKING:
     from jobs.contract.paths import JobDir
+    from orchestrator.reader import Reader
     from orchestrator.rows import JobRow
-    from orchestrator.service import Service
 
 _LOOK_SECONDS = 0.5
 _STATE_LOOK_SECONDS = 2.0
@@ -71,7 +71,7 @@ def attempts_with_log(job_dir: JobDir, rank: int) -> list[int]:
 class _Reader:
     """Prints the log of one rank; `attempt` None means the newest, whichever that becomes."""
 
-    def __init__(self, service: Service, job: str, *, rank: int, attempt: int | None) -> None:
+    def __init__(self, service: Reader, job: str, *, rank: int, attempt: int | None) -> None:
         self._service = service
         self._job = job
         self._rank = rank

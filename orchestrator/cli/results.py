@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +50,7 @@ def results(
     elif as_csv:
         from orchestrator.views.results import results_csv
 
-        streams.out().file.write(results_csv(rows))
+        sys.stdout.write(results_csv(rows))
     elif rows:
         show_results(rows)
     if not found:
@@ -60,10 +61,8 @@ def show_results(rows: Sequence[ResultRow]) -> None:
     """Print the table of results and what to do next."""
     from jobs.states import JobState
     from orchestrator.views.results import missing_line, result_table
-    from orchestrator.views.table import print_table
 
-    console = streams.out()
-    print_table(console, result_table(rows, width=streams.table_width(console)))
+    streams.show_table(result_table(rows, width=streams.table_width(streams.out())))
     if missing := missing_line(rows):
         streams.say(missing, "yellow")
         streams.hint("orch status", "see why")

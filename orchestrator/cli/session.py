@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.contract.environment import STATE_HOME
+from jobs.contract.environment import SITE_FILE, STATE_HOME
 from jobs.contract.paths import StateDir
 from orchestrator.cli.exits import Exit, Stop
 from orchestrator.cli.options import Backend
@@ -18,6 +18,7 @@ from orchestrator.cli.streams import hint, say
 if TYPE_CHECKING:
     from jobs.contract.records import WorkerSite
     from jobs.matrix import Matrix
+    from orchestrator.reader import Reader
     from orchestrator.rows import Plan
     from orchestrator.schedulers.choice import Choice
     from orchestrator.service import Service
@@ -65,12 +66,27 @@ def state_home(site_file: Path | None = None) -> Path:
     named = os.environ.get(STATE_HOME)
     if named:
         return Path(named).absolute()
+    here = Path(DEFAULT_HOME).absolute()
+    if site_file is None and not _may_have_site(here):
+        return here
     from orchestrator.site import find_site, read_site
 
-    here = Path(DEFAULT_HOME).absolute()
     found = find_site(site_file, home=here)
     state_root = read_site(found[0]).state_root if found else None
     return Path(state_root) if state_root else here
+
+
+def _may_have_site(home: Path) -> bool:
+    """Return whether a site.yaml may exist; reading one costs an import that status need not pay.
+
+    A superset of the places of `orchestrator.site.find_site`.
+    """
+    if os.environ.get(SITE_FILE):
+        return True
+    config = [os.environ.get("XDG_CONFIG_HOME", ""), f"{os.environ.get('HOME', '')}/.config"]
+    places = [home / "site.yaml", *(Path(place, "orch", "site.yaml") for place in config)]
+    places.append(Path("/etc/orch/site.yaml"))
+    return any(os.path.lexists(place) for place in places)
 
 
 def has_state(home: Path) -> bool:
@@ -78,11 +94,11 @@ def has_state(home: Path) -> bool:
     return StateDir(home).database.exists()
 
 
-def open_reading(home: Path) -> Service:
-    """Return the service without a scheduler: for looking only."""
-    from orchestrator.service import Service
+def open_reading(home: Path) -> Reader:
+    """Return the state directory for looking only; it must exist."""
+    from orchestrator.reader import Reader
 
-    return Service.open(home)
+    return Reader(home)
 
 
 def require_state(home: Path, selector: str) -> None:
@@ -103,10 +119,12 @@ def say_empty(home: Path) -> None:
 
 def plan_only(home: Path, matrices: Sequence[Matrix]) -> Plan:
     """Return what a submission would do; creates nothing where nothing is."""
+    from orchestrator.service import Service
+
     if has_state(home):
-        return open_reading(home).plan(matrices)
+        return Service.open(home).plan(matrices)
     with tempfile.TemporaryDirectory(prefix="orch-plan-") as folder:
-        service = open_reading(Path(folder) / "state")
+        service = Service.open(Path(folder) / "state")
         try:
             return service.plan(matrices)
         finally:

@@ -20,8 +20,8 @@ from orchestrator.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.reader import Reader
     from orchestrator.rows import JobRow, Watcher
-    from orchestrator.service import Service
 
 _REFRESH_SECONDS = 1.0
 
@@ -75,20 +75,19 @@ def _show(
 ) -> None:
     from orchestrator.views import status as view
     from orchestrator.views.documents import state_counts
-    from orchestrator.views.table import print_table
 
     if not rows:
         streams.say("no jobs yet")
         streams.hint("orch submit matrix.yaml", "submit a matrix")
         return
     console = streams.out()
-    limit = view.ROW_LIMIT if console.is_terminal and not show_all else None
+    limit = view.ROW_LIMIT if console is not None and not show_all else None
     shown, hidden = view.pick(rows, limit=limit)
     if shown:
-        print_table(console, view.job_table(shown, width=streams.table_width(console)))
+        streams.show_table(view.job_table(shown, width=streams.table_width(console)))
     if hidden:
         streams.show(view.hidden_line(hidden, len(shown)), "dim")
-    console.print()
+    streams.show("")
     streams.show(view.counts_line(state_counts(row.state for row in rows)), "bold")
     if costs := view.costs_line(rows):
         streams.show(costs)
@@ -114,7 +113,7 @@ def _suggest(rows: Sequence[JobRow], selector: str | None) -> None:
         streams.hint(f"orch results{f' {clean(selector)}' if selector else ''}", "see the results")
 
 
-def _keep_showing(service: Service, selector: str | None, *, as_json: bool) -> int:
+def _keep_showing(service: Reader, selector: str | None, *, as_json: bool) -> int:
     """Show the live view until no job is open or the user lets go; return the exit code."""
     from orchestrator.views.documents import encode, status_document
     from orchestrator.views.live import progress_view

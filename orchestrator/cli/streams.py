@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from orchestrator.views.table import Table
+
 
 def tolerant_streams() -> None:
     """Let no character that a stream cannot encode end the program."""
@@ -28,19 +30,30 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, markup=False, emoji=False)
 
 
-def out() -> Console:
-    """Return the console of stdout."""
-    return _console(sys.stdout)
+def out() -> Console | None:
+    """Return the console of stdout; None where stdout is no terminal (and rich is not needed)."""
+    return _terminal(sys.stdout)
 
 
-def err() -> Console:
-    """Return the console of stderr."""
-    return _console(sys.stderr)
+def err() -> Console | None:
+    """Return the console of stderr; None where stderr is no terminal."""
+    return _terminal(sys.stderr)
 
 
-def table_width(console: Console) -> int | None:
+def _terminal(stream: TextIO) -> Console | None:
+    return _console(stream) if stream.isatty() else None
+
+
+def table_width(console: Console | None) -> int | None:
     """Return the columns of a terminal; None where a table may be as wide as it likes."""
-    return console.width if console.is_terminal else None
+    return None if console is None else console.width
+
+
+def show_table(table: Table) -> None:
+    """Print a table on stdout."""
+    from orchestrator.views.table import print_table
+
+    print_table(out(), sys.stdout, table)
 
 
 def say(line: str, style: str = "") -> None:
@@ -55,13 +68,14 @@ def show(line: str, style: str = "") -> None:
 
 def _styled(stream: TextIO, line: str, style: str) -> None:
     # Without a terminal there is nothing to style, and rich costs 60 ms to import.
-    if not stream.isatty():
+    console = _terminal(stream)
+    if console is None:
         stream.write(line + "\n")
         stream.flush()
         return
     from rich.text import Text
 
-    _console(stream).print(Text(line, style=style), soft_wrap=True)
+    console.print(Text(line, style=style), soft_wrap=True)
 
 
 def hint(command: str, purpose: str) -> None:

@@ -122,7 +122,6 @@ def submit(
 def _show_plan(plan: Plan, chosen: Chosen, *, as_json: bool) -> None:
     from orchestrator.views.documents import plan_document
     from orchestrator.views.plan import PLAN_LIMIT, plan_line, plan_table
-    from orchestrator.views.table import print_table
     from orchestrator.views.text import clean
 
     if as_json:
@@ -130,12 +129,11 @@ def _show_plan(plan: Plan, chosen: Chosen, *, as_json: bool) -> None:
             plan_document(plan, backend={"name": chosen.name, "reason": chosen.reason})
         )
         return
-    console = streams.out()
-    limit = PLAN_LIMIT if console.is_terminal else None
-    print_table(console, plan_table(plan, limit=limit))
+    limit = PLAN_LIMIT if streams.out() is not None else None
+    streams.show_table(plan_table(plan, limit=limit))
     if limit is not None and len(plan.jobs) > limit:
         streams.show(f"… and {len(plan.jobs) - limit:,} more; --json shows all", "dim")
-    console.print()
+    streams.show("")
     streams.show(plan_line(plan), "bold")
     streams.say(f"backend: {chosen.name} ({chosen.reason})")
     streams.say(f"site: {'; '.join(map(clean, chosen.site.describe()))}")

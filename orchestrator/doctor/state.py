@@ -92,9 +92,9 @@ def database_check(database: Path) -> Check:
 
 def watcher_check(home: Path) -> Check:
     """Return whether the open jobs have a watcher."""
-    from orchestrator.service import Service
+    from orchestrator.reader import Reader
 
-    service = Service.open(home)
+    service = Reader(home)
     watcher = service.watcher()
     open_jobs = sum(map(is_open, service.rows(None)))
     line, _ = watcher_line(watcher, open_jobs=open_jobs, now=time.time())

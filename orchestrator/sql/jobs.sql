@@ -61,9 +61,6 @@ SELECT EXISTS (SELECT 1 FROM jobs
     OR EXISTS (SELECT 1 FROM tasks WHERE live = 1)
     OR EXISTS (SELECT 1 FROM submissions WHERE state IN ('intent', 'uncertain'));
 
--- name: next_due
-SELECT min(due_at) FROM jobs WHERE state IN ('NEW', 'RETRYING');
-
 -- name: job_rows
 SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
     j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,

@@ -44,9 +44,10 @@ JOIN jobs j ON j.id = t.job
 WHERE t.live = 1
 ORDER BY t.id;
 
--- name: watched_jobs
--- Stopped jobs whose late result may still arrive from an attempt that was not the newest task's.
-SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED') AND attempts > 0;
+-- name: stopped_jobs
+-- Their last attempt may still publish: on a node that only looked dead, or just before a cancel.
+SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED') AND attempts > 0
+    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND live = 1);
 
 -- name: end_add
 INSERT INTO ends (job, epoch, token, idx, class, cause, last_step, committed_step, at)

@@ -125,9 +125,9 @@ class LiveView:
         )
 
 
-def progress_view(console: Console, *, say: Callable[[str], None]) -> ProgressView:
-    """Return the view that suits the console; `say` prints one line where there is no terminal."""
-    return LiveView(console) if console.is_terminal else ChangeLog(say)
+def progress_view(console: Console | None, *, say: Callable[[str], None]) -> ProgressView:
+    """Return the view for a terminal, or (None) the log; `say` prints one line of it."""
+    return LiveView(console) if console is not None else ChangeLog(say)
 
 
 def frame(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,10 +89,9 @@ def _least_width(table: Table, column: Column) -> int | None:
     )
 
 
-def print_table(console: Console, table: Table) -> None:
-    """Print the table in the way that suits the console."""
-    if console.is_terminal:
+def print_table(console: Console | None, stream: TextIO, table: Table) -> None:
+    """Print the table on the terminal behind `console`, or (None) as plain text on `stream`."""
+    if console is not None:
         console.print(rich_table(table))
-        return
-    text = "\n".join(plain_lines(table))
-    console.file.write(text + "\n")
+    else:
+        stream.write("\n".join(plain_lines(table)) + "\n")

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.crash
 ROOT = Path(__file__).parent.parent.parent
 COUNT = 3
 LOCAL_ONLY = {name for name in FAULT_POINTS if name.startswith("local.")}
+SLURM_ONLY = {name for name in FAULT_POINTS if name.startswith("slurm.")}  # tests/slurm
 # Reached only with an unsettled submission, a cancel, a late kill or a broken result: see below.
 SPECIAL = {
     "settle.found",
@@ -60,7 +61,7 @@ def check_all_done_once(home: Path, output: str) -> None:
     assert lines(home / "doubles.log") == []
 
 
-@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL))
+@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL - SLURM_ONLY))
 @pytest.mark.parametrize("nth", [1, 2])
 def test_local_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: int) -> None:
     """Killed anywhere, a second run finishes every job, starting none beside itself."""
@@ -80,7 +81,7 @@ def test_local_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: in
     assert all(starts[job] == 1 for job in others)
 
 
-@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL - LOCAL_ONLY - REHEARSAL))
+@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL - LOCAL_ONLY - SLURM_ONLY - REHEARSAL))
 @pytest.mark.parametrize("nth", [1, 2])
 def test_fake_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: int) -> None:
     """The cluster, which outlives the orchestrator, never has a second copy of a job."""

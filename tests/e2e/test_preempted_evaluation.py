@@ -10,6 +10,7 @@ import pytest
 
 from jobs.contract.records import Outcome as Ending
 from tests.e2e.comparison import bench, outcome, uninterrupted
+from tests.e2e.harness import TINY
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
@@ -20,8 +21,8 @@ DEV, TEST = "evaluate.before_dev_round", "evaluate.before_test_round"
 PARTITIONED = {
     "method": {"name": "full"},
     "engine__zero_stage": 3,
-    "model__config": {"n_layer": 1, "n_head": 2, "n_embd": 32, "n_positions": 64, "vocab_size": 4096},
-}  # fmt: skip
+    "model__config": TINY | {"n_layer": 1, "vocab_size": 4096},
+}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,8 @@ def test_a_notice_to_one_rank_alone_stops_both_at_one_step(
     changes = {"engine__ranks": 2, "engine__zero_stage": 1}
     whole = uninterrupted(tmp_path, fork_server, **changes)
     job = bench(tmp_path, "broken", fork_server, **changes)
-    for point, count in (("loop.after_step", 2), (DEV, 2)):
+    # 7 rounds each: the ninth lies in the second evaluation, at step 8.
+    for point, count in (("loop.after_step", 2), (DEV, 9)):
         launched = job.start(fault=f"{point}[rank={rank}]:stop@{count}")
         try:
             stopped = launched.wait_stopped(rank)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from durable import faults
 
-_TORCH_DEFAULT_SEED = 67280421310721  # what torch's generator has in a fresh process
 _INTERRUPTED = 130
 
 
@@ -87,14 +86,14 @@ def _redirect(output: str) -> None:
 
 
 def _fresh_process() -> None:
-    """Undo what a cold process would not share with its siblings."""
+    """Undo what a cold process would not share with its siblings: unseeded generators differ."""
     faults.reset()
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
     torch = sys.modules.get("torch")
     if torch is not None:
-        torch.default_generator.manual_seed(_TORCH_DEFAULT_SEED)
+        torch.default_generator.seed()
         threads = os.environ.get("OMP_NUM_THREADS", "")
         available = len(os.sched_getaffinity(0))
         torch.set_num_threads(int(threads) if threads.isdecimal() and int(threads) else available)

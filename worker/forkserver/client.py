@@ -118,9 +118,12 @@ class Child:
 class ForkServer:
     """A running server. Made by `start` (owned, ends with `close`) or `attach` (borrowed)."""
 
-    def __init__(self, directory: Path, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(
+        self, directory: Path, process: subprocess.Popen[bytes] | None, *, tied: bool = False
+    ) -> None:
         self._directory = directory
         self._process = process
+        self._tied = tied
 
     @classmethod
     def start(cls, *, env: Mapping[str, str] | None = None, also: Sequence[str] = ()) -> ForkServer:
@@ -153,9 +156,13 @@ class ForkServer:
         return server
 
     @classmethod
-    def attach(cls, socket_file: Path) -> ForkServer:
-        """Use another process's server by its socket; `close` leaves it running."""
-        return cls(socket_file.parent, None)
+    def attach(cls, socket_file: Path, *, tied: bool = False) -> ForkServer:
+        """Use another process's server by its socket; `close` leaves it running.
+
+        `tied`: SIGKILL a child when this client's process ends (a cold rank would share its
+        launcher's process group; a forked one cannot).
+        """
+        return cls(socket_file.parent, None, tied=tied)
 
     @property
     def socket(self) -> Path:
@@ -198,6 +205,7 @@ class ForkServer:
             "env": dict(env),
             "cwd": str(Path.cwd()),
             "output": str(output.absolute()),
+            "tied": self._tied,
         }
         try:
             line.connect(str(self.socket))

@@ -1,6 +1,6 @@
 """What client and server say to each other: JSON packets on a Unix socket, one line per child.
 
-client -> {callable, argv, env, cwd, output}
+client -> {callable, argv, env, cwd, output, tied}
 server -> {pid, start, boot_id} or {refused}; at the child's end {exit}; then the line closes.
 
 A child's record `children/PID.START` beside the socket exists while the child is not accounted

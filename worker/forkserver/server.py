@@ -34,6 +34,7 @@ class _Running:
     pidfd: int
     record: Path
     line: socket.socket
+    tied: bool  # ends with the client that asked for it
 
 
 class Server:
@@ -44,7 +45,7 @@ class Server:
         self._allowed = allowed
         self._selector = selectors.DefaultSelector()
         self._listener = new_socket()
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, _Running] = {}  # by pidfd, and by the line of a tied child
 
     def __enter__(self) -> Server:
         (self._directory / "children").mkdir(mode=0o700, exist_ok=True)
@@ -60,7 +61,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in list(self._running.values()):
+        for child in {child.pidfd: child for child in self._running.values()}.values():
             signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
             self._reap(child)
         self._listener.close()
@@ -76,7 +77,10 @@ class Server:
                     if not os.read(_LIFELINE, 1024):
                         return
                 elif key.fd in self._running:
-                    self._reap(self._running[key.fd])
+                    child = self._running[key.fd]
+                    if key.fd != child.pidfd:  # its client closed the line, or died
+                        signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+                    self._reap(child)
 
     def _accept(self) -> None:
         line, _ = self._listener.accept()
@@ -128,9 +132,11 @@ class Server:
         identity = ProcessIdentity.of(pid)
         start = identity.start if identity else 0
         record = child_record(self._directory, pid, start)
-        child = _Running(pid=pid, pidfd=os.pidfd_open(pid), record=record, line=line)
-        self._running[child.pidfd] = child
-        self._selector.register(child.pidfd, selectors.EVENT_READ)
+        tied = bool(request.get("tied"))
+        child = _Running(pid=pid, pidfd=os.pidfd_open(pid), record=record, line=line, tied=tied)
+        for descriptor in (child.pidfd, line.fileno()) if tied else (child.pidfd,):
+            self._running[descriptor] = child
+            self._selector.register(descriptor, selectors.EVENT_READ)
         record.touch(mode=0o600)
         boot_id = identity.boot_id if identity else ""
         with contextlib.suppress(OSError):
@@ -139,7 +145,7 @@ class Server:
     def _run_child(self, request: dict[str, Any], line: socket.socket) -> None:
         code = 1
         try:
-            for child in self._running.values():
+            for child in {child.pidfd: child for child in self._running.values()}.values():
                 os.close(child.pidfd)
                 child.line.close()
             line.close()
@@ -159,8 +165,9 @@ class Server:
 
     def _reap(self, child: _Running) -> None:
         _, status = os.waitpid(child.pid, 0)
-        self._selector.unregister(child.pidfd)
-        del self._running[child.pidfd]
+        for descriptor in (child.pidfd, child.line.fileno()) if child.tied else (child.pidfd,):
+            self._selector.unregister(descriptor)
+            del self._running[descriptor]
         os.close(child.pidfd)
         with contextlib.suppress(OSError):
             send(child.line, {"exit": os.waitstatus_to_exitcode(status)})

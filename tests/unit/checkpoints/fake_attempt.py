@@ -92,5 +92,4 @@ def assert_loads(checkpoint: OpenCheckpoint) -> None:
     """Assert that every byte is what the ranks saved at that step."""
     manifest = checkpoint.manifest
     for rank in range(manifest.world_size):
-        for name, data in shard(step=manifest.step, rank=rank).items():
-            assert checkpoint.read(f"rank-{rank:05d}/{name}") == data
+        assert checkpoint.read_rank(rank) == shard(step=manifest.step, rank=rank)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from checkpoints.errors import BrokenCheckpoint, NewerFormat
 from checkpoints.manifest import (
+    MAX_MANIFEST_BYTES,
     VERSION,
     FileEntry,
     Manifest,
@@ -103,6 +104,13 @@ def test_rubbish_is_broken_not_an_exception_of_ours(data: bytes) -> None:
 def test_any_bytes_are_refused(data: bytes) -> None:
     """The door from disk raises its own error only."""
     with pytest.raises(BrokenCheckpoint):
+        decode_manifest(data)
+
+
+def test_an_edited_value_is_called_by_its_name() -> None:
+    """Canonical JSON all the same: what differs is the manifest's own digest, and it says so."""
+    data = encode_manifest(manifest()).replace(b'"step":20', b'"step":21')
+    with pytest.raises(BrokenCheckpoint, match="own digest differs"):
         decode_manifest(data)
 
 
@@ -202,6 +210,28 @@ def test_nan_cannot_be_saved(value: str) -> None:
     """JSON has no NaN: the save fails now, not the load later, and it never becomes null."""
     with pytest.raises(ValueError, match="not JSON compliant"):
         encode_manifest(manifest(extra={"best": {"loss": float(value)}}))
+
+
+def test_whatever_can_be_saved_can_be_read() -> None:
+    """Numbers as keys are sorted differently once they are text: that must cost nothing."""
+    awkward = {"seen": {10: 1, 9: 2, "x": 1e16, "é\ud800": [-0.0, (1, 2)]}, "big": 1 << 80}
+    try:
+        data = encode_manifest(manifest(extra=awkward))
+    except (ValueError, TypeError):  # refused when saving: also fine
+        return
+    assert decode_manifest(data).extra["big"] == 1 << 80
+
+
+def test_integers_as_keys_survive() -> None:
+    """The likeliest of the awkward values, and it works."""
+    data = encode_manifest(manifest(extra={"seen": {10: 1, 9: (1, 2)}}))
+    assert decode_manifest(data).extra == {"seen": {"10": 1, "9": [1, 2]}}
+
+
+def test_a_manifest_that_nobody_would_read_is_not_written() -> None:
+    """The bound of the reader binds the writer."""
+    with pytest.raises(ValueError, match="at most"):
+        encode_manifest(manifest(extra={"log": "x" * (MAX_MANIFEST_BYTES + 1)}))
 
 
 def test_entries_travel_between_ranks_as_json() -> None:

@@ -177,13 +177,27 @@ def test_ranks_may_agree_on_the_try_themselves(store: CheckpointStore) -> None:
     assert_loads(store.open(saved.name))
 
 
-def test_a_discarded_try_frees_its_space(store: CheckpointStore) -> None:
-    """After a full disk the dead shards go before the next try."""
+def test_a_discarded_save_frees_its_space(store: CheckpointStore) -> None:
+    """After a full disk the dead shards go, of all tries; no others."""
     stage(store, step=20, epoch=1)
+    stage_rank(store, step=20, epoch=1, rank=1)
+    stage_rank(store, step=200, epoch=1, rank=0)
     store.discard(step=20, epoch=1)
-    assert list((store.root / "staging").iterdir()) == []
+    staged = [entry.name for entry in (store.root / "staging").iterdir()]
+    assert staged == ["step-00000200.e0001.t1"]
     store.discard(step=20, epoch=1)
-    assert_loads(store.open(save(store, step=20).name))
+    saved = [
+        entry
+        for rank in (0, 1)
+        for entry in stage_rank(store, step=20, epoch=1, rank=rank, try_number=9)
+    ]
+    store.commit(header(step=20, epoch=1), saved, fence=no_fence)
+
+
+def test_discarding_what_was_never_staged_does_nothing(store: CheckpointStore) -> None:
+    """Rank 0 failed before its first file, and cleans up all the same."""
+    store.discard(step=20, epoch=1)
+    assert not store.root.exists()
 
 
 def test_only_what_this_store_staged_can_be_committed(store: CheckpointStore) -> None:
@@ -228,6 +242,9 @@ def test_the_parent_chain_is_recorded(store: CheckpointStore) -> None:
 def test_reading_what_is_not_listed_is_a_key_error(store: CheckpointStore) -> None:
     """Also for paths that would leave the directory."""
     loaded = store.open(save(store, step=20).name)
+    assert loaded.read("rank-00001/state.json") == b'{"rank":1,"step":20}'
+    with pytest.raises(KeyError, match="no rank 2"):
+        loaded.read_rank(2)
     for path in ("rank-00000/none", "../../spec.json", "MANIFEST.json"):
         with pytest.raises(KeyError):
             loaded.read(path)
@@ -284,6 +301,18 @@ def test_nothing_goes_unless_the_newer_names_are_durable(
     with pytest.raises(OSError, match="Input/output"):
         store.prune()
     assert store.candidates() == names[::-1]
+
+
+def test_a_name_is_gone_for_good_before_its_contents_go(
+    store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power cut could bring the name back with half of its files."""
+    committed(store, 10, 20, 30)
+    events: list[str] = []
+    monkeypatch.setattr(removal, "fsync_dir", lambda path: events.append(f"fsync {path.name}"))
+    monkeypatch.setattr(removal, "delete", lambda path: events.append(f"delete {path.name[:13]}"))
+    store.prune()
+    assert events == ["fsync checkpoints", "delete step-00000010"]
 
 
 def test_pruning_removes_links_and_never_follows_them(store: CheckpointStore) -> None:

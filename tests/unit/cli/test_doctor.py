@@ -71,7 +71,7 @@ def test_a_file_in_the_place_of_the_directory_fails(home: Path) -> None:
 
 def test_a_broken_database_fails(home: Path) -> None:
     """Overwritten pages must be found before a verb trips over them."""
-    database = write_state(home, {n: "QUEUED" for n in range(300)}).database
+    database = write_state(home, dict.fromkeys(range(300), "QUEUED")).database
     assert state.database_check(database).level is Level.OK
 
     with database.open("r+b") as file:

@@ -74,6 +74,7 @@ def test_the_holder_is_published_while_it_holds_and_gone_afterwards(path: Path) 
         assert {"host", "boot_id", "pid_start", "since"} <= holder.keys()
         assert json.loads((path.parent / "writer.lock.holder.json").read_text()) == holder
     assert lock.holder() is None
+    assert [entry.name for entry in path.parent.iterdir()] == ["writer.lock"]
 
 
 def test_a_second_object_of_this_process_is_refused(path: Path) -> None:

@@ -1,0 +1,43 @@
+"""The state directory for those who only look: as `Service` reads it, without what it writes with.
+
+`orch status` is typed more often than all other verbs together; importing the matrix loader,
+the reconciler and the schedulers for it would triple its time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from durable.clock import SystemClock
+from jobs.contract.paths import JobDir, StateDir
+from orchestrator.database import Database
+from orchestrator.lease import read_watcher
+from orchestrator.reading import Reading
+from orchestrator.rows import JobRow, ResultRow, Watcher
+
+
+class Reader:
+    """One existing state directory, seen by one process that changes nothing."""
+
+    def __init__(self, home: Path) -> None:
+        """Open the database. Raises `orchestrator.database.NewerSchema`."""
+        self.state = StateDir(home.absolute())
+        self._clock = SystemClock()
+        self._reading = Reading(Database(self.state.database), self.state, self._clock)
+
+    def rows(self, selector: str | None = None) -> list[JobRow]:
+        """Return jobs by matrix name, job name or id prefix; None: all. `NotFound`."""
+        return self._reading.rows(selector)
+
+    def results(self, selector: str | None = None) -> list[ResultRow]:
+        """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""
+        return self._reading.results(selector)
+
+    def watcher(self) -> Watcher:
+        """Return who keeps the matrix moving."""
+        return read_watcher(self.state, self._clock)
+
+    def job_dir(self, selector: str) -> tuple[JobRow, JobDir]:
+        """Return one job's row and directory. Raises `NotFound`, also for several jobs."""
+        job = self._reading.select_one(selector)
+        return self._reading.rows(job)[0], self.state.job(job)

@@ -1,0 +1,152 @@
+"""What the queue and accounting together say about a task of ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.schedulers.base import Absent, Known, TaskKey, TaskState, Unreachable
+from orchestrator.schedulers.slurm_answers import answer, by_task, needs_accounts
+from orchestrator.schedulers.slurm_parse import AccountRow, QueueRow
+from orchestrator.schedulers.slurm_queries import Accounts
+
+T = TaskState
+TOKEN = "0123456789abcdef"
+KEY = TaskKey(token=TOKEN, scheduler_id="7", index=3)
+ROW = QueueRow(
+    array_id="7",
+    index=3,
+    state=T.RUNNING,
+    word="RUNNING",
+    reason="",
+    nodes="n1",
+    name=f"orch:{TOKEN}",
+    comment=f"orch:{TOKEN} quick",
+)
+RECORD = AccountRow(
+    array_id="7",
+    index=3,
+    state=T.FAILED,
+    word="FAILED",
+    exit_code=1,
+    submitted="2026-01-01T00:00:00",
+    by_uid=None,
+    name=f"orch:{TOKEN}",
+)
+
+
+def ask(row: QueueRow | None, accounts: Accounts | str | None = None) -> object:
+    """Return the answer for KEY."""
+    return answer(by_task([row] if row else []), KEY, accounts)
+
+
+def test_a_live_task_needs_no_accounting() -> None:
+    """One query a tick is the normal case."""
+    assert not needs_accounts(by_task([ROW]), KEY)
+    assert ask(ROW) == Known(state=T.RUNNING, nodes="n1")
+
+
+def test_either_name_or_comment_makes_it_ours() -> None:
+    """A site's submit plugin may rewrite one of them."""
+    assert ask(replace(ROW, name="renamed")) == Known(state=T.RUNNING, nodes="n1")
+    assert ask(replace(ROW, comment="")) == Known(state=T.RUNNING, nodes="n1")
+
+
+@pytest.mark.parametrize("name", ["other", f"orch:{TOKEN}x", f"xorch:{TOKEN}", TOKEN])
+def test_a_row_with_our_id_and_another_token_is_a_stranger(name: str) -> None:
+    """Slurm re-issues ids after a crash: then ours is not there."""
+    stranger = replace(ROW, name=name, comment=name)
+
+    assert ask(stranger, Accounts()) == Absent()
+    assert ask(stranger, Accounts(kept=False)) == Absent()
+
+
+def test_a_job_that_is_no_array_is_a_stranger() -> None:
+    """We submit arrays only."""
+    assert ask(replace(ROW, index=None), Accounts()) == Absent()
+
+
+def test_an_unknown_word_is_no_evidence() -> None:
+    """Neither alive nor over."""
+    assert isinstance(ask(replace(ROW, state=None, word="NEWSTATE")), Unreachable)
+    unknown = replace(RECORD, state=None, word="NEWSTATE")
+    assert isinstance(ask(None, Accounts(rows=(unknown,))), Unreachable)
+
+
+def test_missing_everywhere_is_absent_only_if_accounting_answered() -> None:
+    """A failed sacct makes the missing task unreachable, not lost."""
+    assert ask(None, Accounts()) == Absent()
+    assert isinstance(ask(None, "sacct: no answer within 30 s"), Unreachable)
+
+
+def test_the_end_comes_from_accounting_when_the_queue_forgot() -> None:
+    """The last record counts; the earlier ones are restarts."""
+    first = replace(RECORD, state=T.PREEMPTED, word="PREEMPTED", submitted="2025-12-31T00:00:00")
+
+    found = ask(None, Accounts(rows=(RECORD, first)))
+
+    assert found == Known(state=T.FAILED, exit_code=1, restarts=1)
+
+
+def test_records_of_a_former_owner_of_the_id_do_not_count() -> None:
+    """Job ids are used again; names tell them apart."""
+    former = replace(RECORD, name="orch:ffffffffffffffff")
+
+    assert ask(None, Accounts(rows=(former,))) == Absent()
+
+
+@pytest.mark.parametrize("state", [T.RUNNING, T.PENDING, T.COMPLETING, T.SUSPENDED])
+def test_a_live_record_without_a_queued_task_proves_nothing(state: TaskState) -> None:
+    """Accounting keeps running rows of jobs that the controller has lost."""
+    assert ask(None, Accounts(rows=(replace(RECORD, state=state),))) == Absent()
+
+
+def test_a_task_that_is_over_in_the_queue_gets_its_exit_code_from_accounting() -> None:
+    """Both agree: the answer is complete."""
+    row = replace(ROW, state=T.FAILED, word="FAILED", reason="NonZeroExitCode")
+
+    assert needs_accounts(by_task([row]), KEY)
+    assert ask(row, Accounts(rows=(RECORD,))) == Known(
+        state=T.FAILED, reason="NonZeroExitCode", nodes="n1", exit_code=1
+    )
+
+
+def test_an_end_is_known_without_accounting() -> None:
+    """slurmdbd may be down for hours."""
+    row = replace(ROW, state=T.FAILED, word="FAILED")
+
+    assert ask(row, "sacct is down") == Known(state=T.FAILED, nodes="n1")
+
+
+@pytest.mark.parametrize(("uid", "by_person"), [(0, True), (1000, True), (None, False)])
+def test_a_cancel_is_somebodys_only_if_accounting_names_them(
+    uid: int | None, by_person: bool
+) -> None:
+    """The site's own cancels are brought back, a person's are not."""
+    row = replace(ROW, state=T.CANCELLED, word="CANCELLED")
+    record = replace(RECORD, state=T.CANCELLED, word="CANCELLED", exit_code=None, by_uid=uid)
+
+    found = ask(row, Accounts(rows=(record,)))
+
+    assert isinstance(found, Known)
+    assert found.by_person is by_person
+
+
+@pytest.mark.parametrize("accounts", ["down", Accounts(), Accounts(rows=(RECORD,), kept=True)])
+def test_a_cancel_waits_until_accounting_names_who(accounts: Accounts | str) -> None:
+    """While it lags behind or is down nothing is decided."""
+    row = replace(ROW, state=T.CANCELLED, word="CANCELLED")
+    if isinstance(accounts, Accounts) and accounts.rows:
+        accounts = Accounts(rows=(replace(RECORD, state=T.RUNNING),))
+
+    assert isinstance(ask(row, accounts), Unreachable)
+
+
+def test_without_any_accounting_a_cancel_is_a_persons() -> None:
+    """Nobody can tell; a cancel is never undone on a guess."""
+    row = replace(ROW, state=T.CANCELLED, word="CANCELLED")
+
+    found = ask(row, Accounts(kept=False))
+
+    assert found == Known(state=T.CANCELLED, nodes="n1", by_person=True)
