@@ -73,6 +73,19 @@ class ResultRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One line of the journal: what was decided, and why."""
+
+    id: int
+    at: float  # wall clock seconds
+    job: str | None
+    token: str | None  # of a submission
+    kind: str  # new, intent, submission, state, end, stop
+    cause: str
+    decision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a submission would do (or did)."""
 

@@ -23,7 +23,7 @@ from orchestrator.database import Database
 from orchestrator.facts import Limits
 from orchestrator.lease import Lease, read_watcher
 from orchestrator.reading import NotFound, Reading
-from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, TickReport, Watcher
+from orchestrator.rows import EventRow, JobRow, Plan, ResultRow, SubmitReport, TickReport, Watcher
 from orchestrator.schedulers.base import Scheduler
 from orchestrator.store import Store
 from orchestrator.tick import Tick
@@ -35,7 +35,7 @@ __all__ = ["NoScheduler", "NotFound", "NotRunning", "Service", "WishPending"]
 
 TICK_SECONDS = {"local": 1.0, "fake": 0.05}  # of `watch`; other schedulers: DEFAULT_TICK_SECONDS
 DEFAULT_TICK_SECONDS = 10.0
-QUICK_TICK_SECONDS = 0.25  # while something has just been started or asked to stop
+QUICK_TICK_SECONDS = 0.1  # while something short is under way (a start, a rehearsal, a stop)
 WISH_SECONDS = 60.0  # a holder that has not read a wish by then is not alive enough
 POLL_SECONDS = 0.1
 
@@ -134,6 +134,10 @@ class Service:
     def results(self, selector: str | None = None) -> list[ResultRow]:
         """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""
         return self._reading.results(selector)
+
+    def events(self, selector: str | None = None) -> list[EventRow]:
+        """Return the journal, of all or of one job, oldest first. Raises `NotFound`."""
+        return self._reading.events(selector)
 
     def watcher(self) -> Watcher:
         """Return who keeps the matrix moving."""

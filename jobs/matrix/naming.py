@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from jobs.matrix.expansion import Cell
-from jobs.matrix.fields import SEED
+from jobs.matrix.fields import RUN_SECTIONS, SEED
 from jobs.matrix.findings import FieldPath
 from jobs.names import MAX_CELL_NAME, slug
 from jobs.yaml_strict import Node
@@ -15,8 +15,8 @@ from jobs.yaml_strict import Node
 def cell_names(cells: Sequence[Cell], ids: Sequence[str]) -> list[str]:
     """Return each cell's name without the matrix's; equal only where the ids are.
 
-    A name has the fields of the axes, and the constants in which blocks differ; a field is
-    called by its last word, or by as many words as make it unambiguous.
+    A name has the fields of the axes, and the constants in which the experiments of blocks
+    differ; a field is called by its last word, or by as many words as make it unambiguous.
     """
     fields = _naming_fields(cells)
     words = _short_words(fields)
@@ -40,19 +40,25 @@ def _naming_fields(cells: Sequence[Cell]) -> list[FieldPath]:
         fields.update(dict.fromkeys(cell.varied))
     constants = dict.fromkeys(s.field for c in cells for s in c.settings if s.path[2:3] == ("set",))
     for field in constants:
-        if field not in fields and len({repr(cell.value(field)) for cell in cells}) > 1:
+        if field in fields or field[0] in RUN_SECTIONS:
+            continue
+        if len({repr(cell.value(field)) for cell in cells}) > 1:
             fields[field] = None
     fields.pop(SEED, None)
     return [*fields, SEED]
 
 
 def _short_words(fields: Sequence[FieldPath]) -> dict[FieldPath, str]:
-    """Return for each field its shortest ending that no other field has."""
+    """Return for each field its shortest ending that no other field has.
+
+    `method.name` and `model.path` are the method and the model: that word says more.
+    """
+    telling = {f: f[:-1] if len(f) > 1 and f[-1] in ("name", "path") else f for f in fields}
     words = {}
-    for field in fields:
-        for length in range(1, len(field) + 1):
-            word = field[-length:]
-            if sum(other[-length:] == word for other in fields) == 1:
+    for field, told in telling.items():
+        for length in range(1, len(told) + 1):
+            word = told[-length:]
+            if sum(other[-length:] == word for other in telling.values()) == 1:
                 break
         words[field] = slug(".".join(word))
     # Two fields may still become one word by replaced characters.

@@ -6,6 +6,6 @@ only one verb needs is imported inside it.
 
 from __future__ import annotations
 
-from orchestrator.cli.app import main
+from orchestrator.cli.run import main
 
 __all__ = ["main"]

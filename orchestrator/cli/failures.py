@@ -47,8 +47,11 @@ def stop_of(error: BaseException) -> Stop:
 
 
 def _of_usage(error: BaseException) -> Stop | None:
+    from typer import Abort
     from typer._click.exceptions import ClickException, UsageError
 
+    if isinstance(error, Abort):
+        return Stop(Exit.INTERRUPTED, "interrupted")
     if isinstance(error, UsageError):
         path = error.ctx.command_path if error.ctx else "orch"
         return Stop(Exit.USAGE, error.format_message(), fix=f"see: {path} --help", kind="usage")

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-class Backend(StrEnum):
-    """`--backend`."""
-
-    AUTO = "auto"
-    LOCAL = "local"
-    SLURM = "slurm"
-
+from orchestrator.cli.backend import Backend
 
 _SELECTOR = "A matrix name, a job name, or at least 4 digits of a job id."
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from jobs.contract.environment import SITE_FILE, STATE_HOME
 from jobs.contract.paths import StateDir
+from orchestrator.cli.backend import Backend
 from orchestrator.cli.exits import Exit, Stop
-from orchestrator.cli.options import Backend
 from orchestrator.cli.streams import hint, say
 
 if TYPE_CHECKING:
@@ -119,6 +118,8 @@ def say_empty(home: Path) -> None:
 
 def plan_only(home: Path, matrices: Sequence[Matrix]) -> Plan:
     """Return what a submission would do; creates nothing where nothing is."""
+    import tempfile
+
     from orchestrator.service import Service
 
     if has_state(home):

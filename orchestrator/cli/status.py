@@ -1,29 +1,13 @@
-"""`orch status`."""
+"""The verb `orch status`; what it does is in `listing`."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from orchestrator.cli import streams
-from orchestrator.cli.exits import Exit
+from orchestrator.cli.listing import show_status
 from orchestrator.cli.options import Json, Selector
-from orchestrator.cli.session import (
-    has_state,
-    open_reading,
-    require_state,
-    say_empty,
-    state_home,
-)
-
-if TYPE_CHECKING:
-    from orchestrator.reader import Reader
-    from orchestrator.rows import JobRow, Watcher
-
-_REFRESH_SECONDS = 1.0
 
 
 def status(
@@ -43,97 +27,4 @@ def status(
       orch status quickstart --watch
       orch status --json | jq '.jobs[] | select(.state == "FAILED")'
     """
-    home = state_home()
-    if selector is not None:
-        require_state(home, selector)
-    if not has_state(home):
-        _show_nothing(as_json=as_json)
-        say_empty(home)
-        return
-    service = open_reading(home)
-    if watch:
-        raise typer.Exit(_keep_showing(service, selector, as_json=as_json))
-    rows, watcher = service.rows(selector), service.watcher()
-    if as_json:
-        from orchestrator.views.documents import status_document
-
-        streams.show_document(status_document(rows, watcher))
-        return
-    _show(rows, watcher, selector=selector, show_all=show_all)
-
-
-def _show_nothing(*, as_json: bool) -> None:
-    if as_json:
-        from orchestrator.rows import Watcher
-        from orchestrator.views.documents import status_document
-
-        streams.show_document(status_document([], Watcher(alive=False)))
-
-
-def _show(
-    rows: Sequence[JobRow], watcher: Watcher, *, selector: str | None, show_all: bool
-) -> None:
-    from orchestrator.views import status as view
-    from orchestrator.views.documents import state_counts
-
-    if not rows:
-        streams.say("no jobs yet")
-        streams.hint("orch submit matrix.yaml", "submit a matrix")
-        return
-    console = streams.out()
-    limit = view.ROW_LIMIT if console is not None and not show_all else None
-    shown, hidden = view.pick(rows, limit=limit)
-    if shown:
-        streams.show_table(view.job_table(shown, width=streams.table_width(console)))
-    if hidden:
-        streams.show(view.hidden_line(hidden, len(shown)), "dim")
-    streams.show("")
-    streams.show(view.counts_line(state_counts(row.state for row in rows)), "bold")
-    if costs := view.costs_line(rows):
-        streams.show(costs)
-    for report in view.report_lines(rows):
-        streams.show(report, "yellow")
-    open_jobs = sum(map(view.is_open, rows))
-    line, style = view.watcher_line(watcher, open_jobs=open_jobs, now=time.time())
-    streams.show(line, style)
-    _suggest(rows, selector)
-
-
-def _suggest(rows: Sequence[JobRow], selector: str | None) -> None:
-    from jobs.states import JobState
-    from orchestrator.views.text import clean, short_id
-
-    failed = next((row for row in rows if row.state is JobState.FAILED), None)
-    running = next((row for row in rows if row.state is JobState.RUNNING), None)
-    if failed is not None:
-        streams.hint(f"orch logs {short_id(failed.id)}", f"why {clean(failed.name)} failed")
-    elif running is not None:
-        streams.hint(f"orch logs {short_id(running.id)} -f", "follow a job")
-    elif all(row.state is JobState.COMPLETED for row in rows):
-        streams.hint(f"orch results{f' {clean(selector)}' if selector else ''}", "see the results")
-
-
-def _keep_showing(service: Reader, selector: str | None, *, as_json: bool) -> int:
-    """Show the live view until no job is open or the user lets go; return the exit code."""
-    from orchestrator.views.documents import encode, status_document
-    from orchestrator.views.live import progress_view
-    from orchestrator.views.status import is_open
-
-    try:
-        if as_json:
-            while True:
-                rows, watcher = service.rows(selector), service.watcher()
-                streams.show(encode(status_document(rows, watcher)))
-                if not any(map(is_open, rows)):
-                    return int(Exit.OK)
-                time.sleep(_REFRESH_SECONDS)
-        with progress_view(streams.out(), say=streams.show) as view:
-            while True:
-                rows, watcher = service.rows(selector), service.watcher()
-                view.update(rows, watcher)
-                if not any(map(is_open, rows)):
-                    return int(Exit.OK)
-                time.sleep(_REFRESH_SECONDS)
-    except KeyboardInterrupt:
-        streams.say("detached: the jobs go on")
-        return int(Exit.INTERRUPTED)
+    raise typer.Exit(show_status(selector, watch=watch, show_all=show_all, as_json=as_json))

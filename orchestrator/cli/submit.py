@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli import streams
+from orchestrator.cli.backend import Backend
 from orchestrator.cli.exits import Exit, Stop
-from orchestrator.cli.options import Backend, Json, SiteFile, Slots
+from orchestrator.cli.options import Json, SiteFile, Slots
 from orchestrator.cli.session import (
     choose_backend,
     load_matrices,

@@ -64,22 +64,20 @@ SELECT EXISTS (SELECT 1 FROM jobs
 -- name: job_rows
 SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
     j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
-    t.shown_id, t.idx, t.seen, s.scheduler, s.scheduler_id,
-    (SELECT group_concat(name, char(10)) FROM (
-        SELECT DISTINCT m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
-        WHERE mj.job = j.id)) AS matrices
+    t.shown_id, t.idx, s.scheduler, s.scheduler_id
 FROM jobs j
 LEFT JOIN tasks t ON t.id = (SELECT max(id) FROM tasks WHERE tasks.job = j.id)
 LEFT JOIN submissions s ON s.token = t.token
 ORDER BY j.rowid;
 
 -- name: result_rows
-SELECT j.id, j.name, j.state, j.attempts, j.preemptions, j.spec, r.record,
-    (SELECT group_concat(name, char(10)) FROM (
-        SELECT DISTINCT m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
-        WHERE mj.job = j.id)) AS matrices
+SELECT j.id, j.name, j.state, j.attempts, j.preemptions, j.spec, r.record
 FROM jobs j LEFT JOIN results r ON r.job = j.id
 ORDER BY j.rowid;
+
+-- name: matrices_of_jobs
+SELECT mj.job, m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
+ORDER BY m.rowid;
 
 -- name: jobs_of_matrix
 SELECT DISTINCT job FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix

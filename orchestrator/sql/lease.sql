@@ -3,6 +3,3 @@ SELECT epoch FROM lease;
 
 -- name: lease_take
 UPDATE lease SET epoch = epoch + 1 RETURNING epoch;
-
--- name: instance
-SELECT instance FROM lease;

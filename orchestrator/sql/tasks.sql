@@ -86,8 +86,8 @@ INSERT INTO events (at, lease, job, token, kind, cause, decision)
 VALUES (:at, :lease, :job, :token, :kind, :cause, :decision);
 
 -- name: events_of
-SELECT id, at, lease, job, token, kind, cause, decision FROM events
+SELECT id, at, job, token, kind, cause, decision FROM events
 WHERE job = :job ORDER BY id;
 
 -- name: events_all
-SELECT id, at, lease, job, token, kind, cause, decision FROM events ORDER BY id;
+SELECT id, at, job, token, kind, cause, decision FROM events ORDER BY id;

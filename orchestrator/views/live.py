@@ -15,6 +15,7 @@ from orchestrator.views.documents import state_counts
 from orchestrator.views.pace import Pace, pace_line
 from orchestrator.views.palette import ATTENTION, STYLES
 from orchestrator.views.status import (
+    STALE_HEARTBEAT_SECONDS,
     counts_line,
     information,
     is_open,
@@ -172,25 +173,26 @@ def _bars(rows: Sequence[JobRow], *, width: int) -> RenderableType:
     bar_width = _BAR_WIDTH if wide else _NARROW_BAR_WIDTH
     # Least widths keep all but the free text whole; without them rich shrinks every column.
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    name_width = min(max(map(len, (row.name for row in rows)), default=0), width // 4)
+    skip = len(text.shared_prefix(row.name for row in rows))
+    name_width = min(_longest(rows, lambda row: row.name) - skip, width // 3)
     grid.add_column("JOB", no_wrap=True, overflow="ellipsis", min_width=name_width)
-    grid.add_column("STATE", no_wrap=True, min_width=max(map(len, (row.state for row in rows))))
+    grid.add_column("STATE", no_wrap=True, min_width=_longest(rows, lambda row: row.state))
     grid.add_column("", no_wrap=True, min_width=bar_width)
     grid.add_column("STEP", justify="right", no_wrap=True, min_width=_longest(rows, steps))
-    grid.add_column("ATTEMPTS", no_wrap=True, min_width=_longest(rows, _tries))
+    grid.add_column("ATTEMPTS", no_wrap=True, min_width=max(8, _longest(rows, _tries)))
     if wide:
         grid.add_column("LOSS", justify="right", no_wrap=True, min_width=_longest(rows, _loss))
     grid.add_column("INFORMATION", no_wrap=True, overflow="ellipsis")
     for row in rows:
         done = row.total_steps if row.state is JobState.COMPLETED else row.step or 0
         grid.add_row(
-            Text(text.clean(row.name)),
+            Text(text.clean(row.name[skip:])),
             Text(row.state.value, style=STYLES[row.state]),
             ProgressBar(total=row.total_steps, completed=done, width=bar_width),
             Text(steps(row)),
             Text(_tries(row)),
             *([Text(_loss(row))] if wide else []),
-            Text(information(row) or ("" if wide else _loss(row, "loss ")), style="dim"),
+            Text(information(row) if wide else _brief(row), style="dim"),
         )
     return grid
 
@@ -203,5 +205,15 @@ def _tries(row: JobRow) -> str:
     return text.attempts(row.attempts, row.preemptions) if row.attempts else ""
 
 
-def _loss(row: JobRow, before: str = "") -> str:
-    return "" if row.loss is None else before + text.number(row.loss)
+def _loss(row: JobRow) -> str:
+    return "" if row.loss is None else text.number(row.loss)
+
+
+def _brief(row: JobRow) -> str:
+    """Return, where there is room for one thing only, the loss while all is well."""
+    well = row.state in (JobState.RUNNING, JobState.COMPLETED) and row.loss is not None
+    stale = (row.heartbeat_age_seconds or 0.0) > STALE_HEARTBEAT_SECONDS
+    if not well or (stale and row.state is JobState.RUNNING):
+        return information(row)
+    phase = row.phase if row.phase not in (None, "training") else ""
+    return f"loss {_loss(row)}" + (f", {text.clean(phase)}" if phase else "")

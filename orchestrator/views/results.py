@@ -45,24 +45,25 @@ def result_table(rows: Sequence[ResultRow], *, width: int | None) -> Table:
     keys, metrics = axis_keys(rows), _metric_names(rows, "test")
     titles = _axis_titles(keys) if width is not None else keys
     named = wide or not keys  # on a narrow terminal the axes say which job it is
+    skip = 0 if width is None else len(text.shared_prefix(row.name for row in rows))
     columns = [
         *([Column(title="JOB")] if named else []),
-        *(Column(title=title, right=True) for title in titles),
+        *(Column(title=title, right=True, keep=True) for title in titles),
         Column(title="STATE", keep=True),
         *(Column(title=f"test {name}", right=True, keep=True) for name in metrics),
         Column(title="EXACT", keep=True),
-        Column(title="ATTEMPTS", keep=wide),
-        Column(title="WEIGHTS", keep=wide),
+        Column(title="ATTEMPTS", keep=True),
+        *([Column(title="WEIGHTS", keep=True, style="dim")] if wide else []),
     ]
     cells: list[list[Cell | str]] = [
         [
-            *([text.clean(row.name)] if named else []),
+            *([text.clean(row.name[skip:])] if named else []),
             *(text.axis_value(row.axes.get(key)) for key in keys),
             Cell(row.state.value, STYLES[row.state]),
             *(text.number(row.metrics.get("test", {}).get(name)) for name in metrics),
             _exact(row),
             text.attempts(row.attempts, row.preemptions),
-            Cell(text.digest_prefix(row.weights_digest), "dim"),
+            *([text.digest_prefix(row.weights_digest)] if wide else []),
         ]
         for row in rows
     ]

@@ -13,6 +13,7 @@ from orchestrator.views.table import Cell, Column, Table
 ROW_LIMIT = 50  # rows on a terminal without --all
 STALE_HEARTBEAT_SECONDS = 60.0
 _REPORT_LIMIT = 5
+_RUNNING = JobState.RUNNING
 _WIDE = 104  # columns from which id, loss and scheduler id have a place
 
 
@@ -63,13 +64,14 @@ def steps(row: JobRow) -> str:
 
 def information(row: JobRow) -> str:
     """Return why the job is where it is: the reason, the phase, or a silent heartbeat."""
+    if row.state is not _RUNNING:
+        return text.clean(row.reason)
     parts = [text.clean(row.reason)] if row.reason else []
-    if row.state is JobState.RUNNING:
-        if row.phase and row.phase != "training":
-            parts.append(text.clean(row.phase))
-        silent = row.heartbeat_age_seconds
-        if silent is not None and silent > STALE_HEARTBEAT_SECONDS:
-            parts.append(f"no heartbeat for {text.duration(silent)}")
+    if row.phase and row.phase != "training":
+        parts.append(text.clean(row.phase))
+    silent = row.heartbeat_age_seconds
+    if silent is not None and silent > STALE_HEARTBEAT_SECONDS:
+        parts.append(f"no heartbeat for {text.duration(silent)}")
     return "; ".join(parts)
 
 
@@ -77,30 +79,46 @@ def job_table(rows: Sequence[JobRow], *, width: int | None) -> Table:
     """Return the listing; `width` None means that there is room for every column."""
     wide = width is None or width >= _WIDE
     columns = [
-        *([Column(title="ID", keep=True)] if wide else []),
+        *([Column(title="ID", keep=True, style="dim")] if wide else []),
         Column(title="JOB"),
         Column(title="STATE", keep=True),
         Column(title="STEP", right=True, keep=True),
         Column(title="ATTEMPTS", keep=True),
-        *([Column(title="LOSS", right=True), Column(title="SCHEDULER")] if wide else []),
+        *([Column(title="LOSS", right=True)] if wide else []),
+        *([Column(title="SCHEDULER", style="dim")] if wide else []),
         Column(title="INFORMATION", fold=True),
     ]
-    return Table(columns=columns, rows=[_cells(row, wide=wide) for row in rows])
+    cells = _wide_cells if wide else _narrow_cells
+    # On a screen the matrix that all names begin with only takes their room.
+    skip = 0 if width is None else len(text.shared_prefix(row.name for row in rows))
+    return Table(columns=columns, rows=[cells(row, skip) for row in rows])
 
 
-def _cells(row: JobRow, *, wide: bool) -> list[Cell | str]:
-    where = f"{row.scheduler or ''} {row.scheduler_id or ''}".strip()
-    first: list[Cell | str] = [Cell(text.short_id(row.id), "dim")]
-    more: list[Cell | str] = [text.number(row.loss), Cell(text.clean(where), "dim")]
-    return [
-        *(first if wide else ()),
-        text.clean(row.name),
-        Cell(row.state.value, STYLES[row.state]),
+_STATES = {state: Cell(state.value, style) for state, style in STYLES.items()}
+
+
+def _narrow_cells(row: JobRow, skip: int) -> tuple[Cell | str, ...]:
+    return (
+        text.clean(row.name[skip:]),
+        _STATES[row.state],
         steps(row),
         text.attempts(row.attempts, row.preemptions),
-        *(more if wide else ()),
         information(row),
-    ]
+    )
+
+
+def _wide_cells(row: JobRow, skip: int) -> tuple[Cell | str, ...]:
+    where = f"{row.scheduler} {row.scheduler_id or ''}" if row.scheduler else ""
+    return (
+        text.short_id(row.id),
+        text.clean(row.name[skip:]),
+        _STATES[row.state],
+        steps(row),
+        text.attempts(row.attempts, row.preemptions),
+        text.number(row.loss),
+        text.clean(where),
+        information(row),
+    )
 
 
 def report_lines(rows: Sequence[JobRow]) -> list[str]:

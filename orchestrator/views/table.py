@@ -25,6 +25,7 @@ class Column:
     right: bool = False  # numbers
     fold: bool = False  # free text: may wrap; all others stay on one line
     keep: bool = False  # never shortened
+    style: str = ""  # of cells that are plain texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Table:
 def plain_lines(table: Table) -> Iterator[str]:
     """Yield the table as aligned text, title line first, without trailing blanks."""
     rows = [[column.title for column in table.columns]]
-    rows += [[cell if isinstance(cell, str) else cell.text for cell in row] for row in table.rows]
+    rows += [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in table.rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     shapes = [
         f"{{:{'>' if column.right else '<'}{width}}}"
@@ -68,6 +69,7 @@ def rich_table(table: Table) -> RichTable:
         overflow: Literal["fold", "ellipsis"] = "fold" if column.fold else "ellipsis"
         drawn.add_column(
             column.title,
+            style=column.style,
             justify="right" if column.right else "left",
             no_wrap=not column.fold,
             overflow=overflow,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 
 # Whole sequences first, so that "\x1b[31mred" becomes "red" and not "[31mred". An OSC without
@@ -18,7 +19,6 @@ _SEQUENCES = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS …
     r"|\x1b[ -/]*[0-Z\\^-~]"  # two-character escapes
 )
-_PLAIN = re.compile(r"[ -~]*")
 _JOINERS = frozenset("\u200c\u200d")  # spelling of several scripts and of emoji needs them
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _DIGEST_PREFIX = 12
@@ -36,7 +36,7 @@ def _shown(character: str) -> str:
 
 def clean(value: str) -> str:
     """Return `value` as one line without control, escape and bidi characters."""
-    if _PLAIN.fullmatch(value):
+    if value.isascii() and value.isprintable():
         return value
     return "".join(map(_shown, _SEQUENCES.sub("", value)))
 
@@ -101,6 +101,12 @@ def digest_prefix(digest: str | None) -> str:
 def short_id(job_id: str) -> str:
     """Return the first digits of a job id; every verb accepts them as a selector."""
     return job_id[:SHORT_ID]
+
+
+def shared_prefix(names: Iterable[str]) -> str:
+    """Return `matrix/` where all names begin with it and something follows, else nothing."""
+    prefixes = {name.partition("/")[0] if "/" in name else "" for name in names}
+    return f"{prefixes.pop()}/" if len(prefixes) == 1 and "" not in prefixes else ""
 
 
 def attempts(total: int, preemptions: int) -> str:

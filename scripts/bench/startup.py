@@ -15,6 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jobs.contract.paths import StateDir
+from jobs.contract.records import ProgressRecord
 from orchestrator.database import Database
 
 PEER = [sys.executable, "-c", "import typer, rich, pydantic, sqlite3"]
@@ -22,6 +24,9 @@ ORCH = [sys.executable, "-P", "-m", "orchestrator"]
 JOBS = 10_000
 # How many jobs are in each state, and how far they are.
 STATES = {"COMPLETED": 3000, "FAILED": 20, "RUNNING": 100, "RETRYING": 30, "QUEUED": 6850}
+HEARTBEAT = ProgressRecord(
+    epoch=1, sequence=9, phase="training", step=500, total_steps=1000, written_at=0.0
+)
 HELP_LIMIT, STATUS_LIMIT = 1.5, 3.0
 
 
@@ -67,6 +72,10 @@ def fill(home: Path) -> None:
                 "INSERT INTO tasks (token, idx, job, live) VALUES (?, ?, ?, ?)",
                 (token, index, job, int(state in ("RUNNING", "QUEUED"))),
             )
+            if state == "RUNNING":
+                progress = StateDir(home).job(job).attempt(1).progress
+                progress.parent.mkdir(parents=True)
+                progress.write_bytes(HEARTBEAT.to_json())
     database.close()
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from durable.processes import ProcessIdentity
 from worker.forkserver.protocol import (
-    IMPORT_TIME,
     RUN_RANK,
     child_record,
     new_socket,
@@ -185,11 +184,11 @@ class ForkServer:
         standard output and error are appended to `output`. Raises `SpawnRefused`,
         `ForkServerDied`.
         """
-        if "-m" not in argv or list(argv)[argv.index("-m") + 1 : argv.index("-m") + 2] != [
-            "worker"
-        ]:
-            raise SpawnRefused(f"not a rank's command line (python … -m worker …): {list(argv)}")
-        return self.call(RUN_RANK, argv[argv.index("-m") + 2 :], env, output)
+        command = list(argv)
+        at = command.index("-m") if "-m" in command else len(command)
+        if command[at + 1 : at + 2] != ["worker"]:
+            raise SpawnRefused(f"not a rank's command line (python … -m worker …): {command}")
+        return self.run(env, command[at + 2 :], output)
 
     def run(self, env: Mapping[str, str], argv: Sequence[str], output: Path) -> Child:
         """Fork a rank with the arguments that follow `-m worker`."""
@@ -250,8 +249,3 @@ class ForkServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def import_time_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of a rank's environment that a server needs already when it starts."""
-    return {name: env[name] for name in IMPORT_TIME if name in env}

@@ -76,7 +76,7 @@ class Server:
                 elif key.fd == _LIFELINE:
                     if not os.read(_LIFELINE, 1024):
                         return
-                elif key.fd in self._running:
+                elif self._running.get(key.fd) is key.data:  # else: reaped in this very round
                     child = self._running[key.fd]
                     if key.fd != child.pidfd:  # its client closed the line, or died
                         signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
@@ -136,7 +136,7 @@ class Server:
         child = _Running(pid=pid, pidfd=os.pidfd_open(pid), record=record, line=line, tied=tied)
         for descriptor in (child.pidfd, line.fileno()) if tied else (child.pidfd,):
             self._running[descriptor] = child
-            self._selector.register(descriptor, selectors.EVENT_READ)
+            self._selector.register(descriptor, selectors.EVENT_READ, child)
         record.touch(mode=0o600)
         boot_id = identity.boot_id if identity else ""
         with contextlib.suppress(OSError):

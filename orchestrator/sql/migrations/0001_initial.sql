@@ -2,12 +2,11 @@
 -- from the job directories except the events.
 
 CREATE TABLE lease (
-    one         INTEGER PRIMARY KEY CHECK (one = 1),
-    instance    TEXT    NOT NULL,           -- names this state directory for ever
-    epoch       INTEGER NOT NULL DEFAULT 0  -- grows with each holder; fences a paused one
+    one   INTEGER PRIMARY KEY CHECK (one = 1),
+    epoch INTEGER NOT NULL DEFAULT 0  -- grows with each holder; fences a paused one
 ) STRICT;
 
-INSERT INTO lease (one, instance) VALUES (1, lower(hex(randomblob(16))));
+INSERT INTO lease (one) VALUES (1);
 
 CREATE TABLE matrices (
     digest       TEXT PRIMARY KEY,

@@ -5,6 +5,7 @@ Each returns JSON for the report; the tests in this folder say what it must be.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,11 @@ def save_trained(engine: Engine, semantic: Any, directory: Path, rank: int) -> A
     data = snapshot.encode_tensors(snapshot.full_trained(engine))
     (directory / f"trained.{rank}.safetensors").write_bytes(data)
     return len(data)
+
+
+def footprint(engine: Engine, semantic: Any, directory: Path, rank: int) -> Any:
+    """Tell whether anything that compiles was brought in."""
+    return sorted(name for name in sys.modules if name.startswith("torch._inductor.compile"))
 
 
 def unsupported(engine: Engine, semantic: Any, directory: Path, rank: int) -> Any:

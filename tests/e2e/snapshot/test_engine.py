@@ -139,6 +139,14 @@ def test_state_exists_between_steps_only(server: ForkServer, tmp_path: Path) -> 
     assert (extra["boundary"], extra["steps"]) == (True, 3)
 
 
+@pytest.mark.parametrize("stage", range(4))
+def test_no_compiler_is_brought_in(server: ForkServer, tmp_path: Path, stage: int) -> None:
+    """Inductor would cost each start of a rank three seconds."""
+    cell = Cell(zero_stage=stage, precision="bf16")
+
+    assert _extra(server, tmp_path, cell, "footprint") == [[]]
+
+
 def test_an_unknown_optimizer_is_refused(server: ForkServer, tmp_path: Path) -> None:
     """What nobody has taken apart is not captured half; the message names what is supported."""
     ((kind, message),) = _extra(server, tmp_path, Cell(), "unsupported")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from checkpoints.__main__ import main
+from checkpoints.inspection import checkpoint_paths, deep, findings
 from checkpoints.store import CheckpointStore
 from tests.unit.checkpoints.fake_attempt import save
 
@@ -56,6 +58,13 @@ def test_ls_finds_what_can_be_seen_without_reading(
     (job / "checkpoints/step-00000010.e0001/rank-00001/rng.json").unlink()
     assert main(["ls", str(job)]) == 1
     assert "BROKEN  rank-00001/rng.json: is missing" in capsys.readouterr().out
+
+
+def test_one_that_is_pruned_meanwhile_is_not_broken(job: Path) -> None:
+    """A person may look while the job runs."""
+    paths = checkpoint_paths(job)
+    shutil.rmtree(paths[1])
+    assert [finding.name for finding in findings(paths, deep)] == ["step-00000020.e0001"]
 
 
 def test_one_checkpoint_alone(job: Path, capsys: pytest.CaptureFixture[str]) -> None:

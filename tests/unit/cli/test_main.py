@@ -12,7 +12,7 @@ import pytest
 
 from durable.locks import Locked
 from jobs.errors import MatrixInvalid, Problem
-from orchestrator.cli import status as status_module
+from orchestrator.cli import listing as status_module
 from orchestrator.cli.app import VERBS
 from orchestrator.cli.exits import KINDS, MEANINGS, Exit
 from orchestrator.cli.failures import stop_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 
@@ -66,6 +66,7 @@ def reordered(value: Any, draw: st.DrawFn) -> Any:
     return value
 
 
+@settings(deadline=None, max_examples=30)
 @given(data=st.data(), name=st.sampled_from(sorted(CASES)))
 def test_the_order_of_keys_means_nothing(data: st.DataObject, name: str) -> None:
     """A mapping is no list."""

@@ -233,15 +233,20 @@ def test_long_names_are_cut_and_stay_unique(tmp_path: Path) -> None:
 
 
 def test_fields_of_one_last_word_are_told_apart(tmp_path: Path) -> None:
-    """`model.path` and `task.path` would both be `path`."""
+    """Both would be `dropout`; a `name` or a `path` is called by what it is the name of."""
     rest = """
 matrix:
-  task.name: [tsv]
-  method.name: [full, lora]
+  method.dropout: [0.1]
+  model.config.dropout: [0.2]
+  method.name: [lora]
+  task.path: ["package:quickstart"]
 """
-    base = BASE.replace("{name: lora, rank: 8, alpha: 16}", "{name: lora}")
+    base = BASE.replace(
+        "config: {n_layer: 1, n_embd: 32, n_head: 4}", "architecture: opt, config: {}"
+    )
+    (name,) = cell_names(load(tmp_path, rest, base=base))
 
-    assert cell_names(load(tmp_path, rest, base=base))[0] == "task.name=tsv-method.name=full-seed=0"
+    assert name == "method.dropout=0.1-config.dropout=0.2-method=lora-task=quickstart-seed=0"
 
 
 def test_renaming_a_matrix_changes_no_job(tmp_path: Path) -> None:

@@ -10,9 +10,21 @@ import pytest
 from jobs.errors import MatrixInvalid, Problem
 from jobs.matrix import MAX_CELLS, load_matrix
 from jobs.yaml_strict import MAX_BYTES, MAX_NODES
-from tests.unit.jobs.wrong_matrix_table import EXPECTED, Expected
 
 CORPUS = Path(__file__).parent / "wrong_matrices"
+Expected = tuple[int, int, str, str, str]  # line, column, key, parts of message and of fix
+
+
+def read_table() -> dict[str, list[Expected]]:
+    """Return what each file of the corpus must be told."""
+    table: dict[str, list[Expected]] = {}
+    for row in (CORPUS / "expected.tsv").read_text().splitlines()[1:]:
+        name, line, column, key, message, fix = row.split("\t")
+        table.setdefault(name, []).append((int(line), int(column), key, message, fix))
+    return table
+
+
+EXPECTED = read_table()
 
 
 def problems_of(path: Path) -> tuple[Problem, ...]:

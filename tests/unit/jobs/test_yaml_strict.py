@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import MatrixInvalid, Problem
@@ -169,12 +169,14 @@ PLAIN = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(PLAIN)
 def test_json_is_read_as_json(value: object) -> None:
     """YAML 1.2 contains JSON: what was written is what is read, to the last bit."""
     assert read(json.dumps(value, ensure_ascii=False)) == value
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text(max_size=60) | st.text("{}[]:,-?&*!|>'\"%@`#\n\t ab<1e.~", max_size=40))
 def test_any_text_is_data_or_problems(text: str) -> None:
     """No input makes the reader fail in another way."""
@@ -184,12 +186,14 @@ def test_any_text_is_data_or_problems(text: str) -> None:
     assert problems is None or all(p.line >= 1 and p.column >= 1 and p.fix for p in problems)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_data_or_problems(data: bytes) -> None:
     """Also what is no text."""
     assert problems_or_none(data) != ()
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     st.from_regex(
         r"[-+]?(\.[0-9]{1,4}|[0-9]{1,4}(\.[0-9]{0,4})?)([eE][-+]?[0-9]{1,2})?", fullmatch=True

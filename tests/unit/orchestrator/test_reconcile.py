@@ -217,9 +217,7 @@ def test_the_notice_comes_first_and_the_kill_only_after_the_grace() -> None:
     fresh = decide(job(stop=stop()), RUNNING, evidence())
     within = decide(job(stop=stop(notified_at=NOW - 19)), RUNNING, evidence())
     over = decide(job(stop=stop(notified_at=NOW - 21)), RUNNING, evidence())
-    killed = decide(
-        job(stop=stop(notified_at=NOW - 21, killed_at=NOW - 1)), RUNNING, evidence()
-    )
+    killed = decide(job(stop=stop(notified_at=NOW - 21, killed_at=NOW - 1)), RUNNING, evidence())
 
     assert [n.epoch for n in of_kind(fresh, Notify)] == [1]
     assert not of_kind(within, Notify) + of_kind(within, Kill)

@@ -227,7 +227,11 @@ def test_a_result_completes_and_is_shown(world: World) -> None:
     world.tick()
 
     row, *others = world.service.results(None)
-    assert (row.state, row.exact, row.metrics) == (JobState.COMPLETED, True, {"test": {"loss": 0.5}})
+    assert (row.state, row.exact, row.metrics) == (
+        JobState.COMPLETED,
+        True,
+        {"test": {"loss": 0.5}},
+    )
     assert [r.axes for r in (row, *others)] == [{"seed": 1}, {"seed": 2}, {"seed": 3}]
     assert world.service.rows(SPECS[0].id)[0].step == 10
 
@@ -435,6 +439,18 @@ def test_selectors(world: World, selector: str) -> None:
     assert ids == ({s.id for s in SPECS} if selector == "stub" else {SPECS[1].id})
 
 
+def test_the_journal_tells_each_decision_with_its_cause(world: World) -> None:
+    """From the wish to the hand-over, in order."""
+    world.submit(SPECS[:1])
+
+    kinds = [event.kind for event in world.service.events()]
+    decisions = [event.decision for event in world.service.events(SPECS[0].id)]
+
+    assert kinds == ["new", "intent", "state", "submission", "state"]
+    assert decisions[0] == "NEW"
+    assert decisions[-1].startswith("SUBMITTED -> QUEUED")
+
+
 def test_unknown_selectors_name_near_ones(world: World) -> None:
     """Not found says what there is."""
     with pytest.raises(NotFound, match="nothing was submitted"):
@@ -488,9 +504,7 @@ def test_a_wish_is_carried_out_by_whoever_holds_the_lease(world: World) -> None:
         thread.join(timeout=10)
 
 
-def _watch(
-    home: Path, fake: FakeScheduler, stop: threading.Event, seen: list[TickReport]
-) -> None:
+def _watch(home: Path, fake: FakeScheduler, stop: threading.Event, seen: list[TickReport]) -> None:
     service = Service.open(home, scheduler=fake, tick_seconds=0.02)
     service.watch(until_idle=False, on_tick=seen.append, stop=stop)
     service.close()
