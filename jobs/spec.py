@@ -21,8 +21,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
+
+from jobs.names import check_job_name
 
 Family = Literal["decoder", "seq2seq", "encoder"]
 
@@ -216,6 +219,11 @@ class JobSpec(SpecModel):
     name: str
     semantic: Semantic
     run: Run = Run()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_allowed(cls, name: str) -> str:
+        return check_job_name(name)
 
     @model_validator(mode="after")
     def _id_is_the_hash(self) -> JobSpec:

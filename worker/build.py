@@ -12,12 +12,12 @@ from checkpoints.manifest import Base
 from checkpoints.store import CheckpointStore
 from durable.faults import hit
 from durable.files import private_dir
-from jobs.spec import JobSpec, ModelSpec, semantic_digest
+from jobs.spec import JobSpec, ModelSpec, Semantic, semantic_digest
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
 from worker.channel import Channel
 from worker.collate import Encoder
-from worker.engine import batch_geometry, build_engine
+from worker.engine import BatchGeometry, batch_geometry, build_engine
 from worker.evaluation import prepare
 from worker.failures import Misconfigured
 from worker.machine import environment, prepare_machine, seed_everything
@@ -32,7 +32,7 @@ from worker.session import Data, Session
 from worker.snapshot import base_digest
 from worker.standing import Standing
 from worker.store_client import BoundedStore
-from worker.tasks import Task, load_task
+from worker.tasks import load_task
 from worker.vocabulary import load_tokenizer, vocabulary_digest
 
 # Ranks read and build at different speeds; only when training has begun is silence suspicious.
@@ -45,73 +45,47 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
 
     Raises `Misconfigured` for what no retry can help, `PeerLost` when a rank does not come.
     """
-    spec, layout = attempt.spec, attempt.layout
-    semantic = spec.semantic
+    spec, semantic = attempt.spec, attempt.spec.semantic
     threads = semantic.engine.threads_per_rank
     device = prepare_machine(
         threads=threads,
-        local_rank=layout.local_rank,
+        local_rank=attempt.layout.local_rank,
         gpus_per_rank=spec.run.resources.gpus_per_rank,
     )
     # Before the ranks meet: what is misconfigured, every rank finds out by itself.
     geometry = _geometry(attempt)
-    task, tokenizer, data = build_data(attempt)
+    tokenizer, data = build_data(attempt)
     model, base = build_model(attempt, tokenizer)
-    hit("build.before_rendezvous")
-    store = connect(
-        layout,
-        attempt.directory.rendezvous,
-        timeout_seconds=attempt.rank_timeout,
-        start_patience=START_PATIENCE,
-        interface=attempt.assignment.site.interface,
-        backend="nccl" if device.type == "cuda" else "gloo",
-    )
-    channel = Channel(
-        BoundedStore(store, timeout_seconds=attempt.rank_timeout),
-        rank=layout.rank,
-        world_size=layout.world_size,
-        timeout_seconds=attempt.rank_timeout,
-        beat=progress.beat,
-    )
-    _meet(channel, attempt)
     normalised = takes_num_items(model)
+    hit("build.before_rendezvous")
+    channel = _meet(attempt, progress, device)
     model = apply_method(model, semantic.method, seed=semantic.seed)
-    frozen = base.model_copy(update={"digest": base_digest(model)})
-    seed_everything(semantic.seed, layout.rank)
+    base = base.model_copy(update={"digest": base_digest(model)})
+    seed_everything(semantic.seed, attempt.layout.rank)
     engine = build_engine(model.to(device), semantic, attempt.claim.overrides, device=device)
     bound_collectives(attempt.rank_timeout)
-    standing = Standing(
-        data_digest=task.digest,
-        vocabulary_digest=data.vocabulary_digest,
-        micro_batch=geometry.micro_batch,
+    store = CheckpointStore(
+        private_dir(attempt.job.checkpoints), job=spec.id, spec_digest=semantic_digest(semantic)
     )
-    if geometry.micro_batch != semantic.micro_batch:
-        standing.add_reasons(
-            [f"micro_batch {geometry.micro_batch} instead of {semantic.micro_batch}"]
-        )
     return Session(
         attempt=attempt,
         engine=engine,
         data=data,
-        store=CheckpointStore(
-            private_dir(attempt.job.checkpoints),
-            job=spec.id,
-            spec_digest=semantic_digest(semantic),
-        ),
+        store=store,
         channel=channel,
         agreement=StopAgreement(channel),
         preemption=preemption,
         progress=progress,
         curve=Curve(attempt.directory.metrics),
-        standing=standing,
+        standing=_first_standing(data, geometry, semantic),
         environment=environment(device, threads=threads),
-        base=frozen,
+        base=base,
         normalised_loss=normalised,
     )
 
 
-def build_data(attempt: Attempt) -> tuple[Task, Any, Data]:
-    """Return the task, its tokenizer, and the tokenised data."""
+def build_data(attempt: Attempt) -> tuple[Any, Data]:
+    """Return the tokenizer and the tokenised data."""
     spec, site = attempt.spec, attempt.assignment.site
     semantic = spec.semantic
     task = load_task(semantic.task, base_dir=spec.run.base_dir, data_root=site.data_root)
@@ -145,7 +119,7 @@ def build_data(attempt: Attempt) -> tuple[Task, Any, Data]:
         digest=task.digest,
         vocabulary_digest=vocabulary_digest(tokenizer),
     )
-    return task, tokenizer, data
+    return tokenizer, data
 
 
 def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
@@ -176,7 +150,7 @@ def _tokenizer_source(model: ModelSpec, spec: JobSpec, models_root: str | None) 
     return find_model(path, base_dir=spec.run.base_dir, models_root=models_root)
 
 
-def _geometry(attempt: Attempt) -> Any:
+def _geometry(attempt: Attempt) -> BatchGeometry:
     semantic, layout = attempt.spec.semantic, attempt.layout
     if layout.world_size != semantic.engine.ranks:
         raise Misconfigured(
@@ -189,10 +163,39 @@ def _geometry(attempt: Attempt) -> Any:
         raise Misconfigured(str(error)) from error
 
 
-def _meet(channel: Channel, attempt: Attempt) -> None:
+def _first_standing(data: Data, geometry: BatchGeometry, semantic: Semantic) -> Standing:
+    standing = Standing(
+        data_digest=data.digest,
+        vocabulary_digest=data.vocabulary_digest,
+        micro_batch=geometry.micro_batch,
+    )
+    if geometry.micro_batch != semantic.micro_batch:
+        standing.add_reasons(
+            [f"micro_batch {geometry.micro_batch} instead of {semantic.micro_batch}"]
+        )
+    return standing
+
+
+def _meet(attempt: Attempt, progress: Progress, device: torch.device) -> Channel:
     """Wait until all ranks are here, patiently: from here on silence is bounded tightly."""
-    patience = attempt.rank_timeout * START_PATIENCE
+    layout, patience = attempt.layout, attempt.rank_timeout * START_PATIENCE
+    store = connect(
+        layout,
+        attempt.directory.rendezvous,
+        timeout_seconds=attempt.rank_timeout,
+        start_patience=START_PATIENCE,
+        interface=attempt.assignment.site.interface,
+        backend="nccl" if device.type == "cuda" else "gloo",
+    )
+    channel = Channel(
+        BoundedStore(store, timeout_seconds=attempt.rank_timeout),
+        rank=layout.rank,
+        world_size=layout.world_size,
+        timeout_seconds=attempt.rank_timeout,
+        beat=progress.beat,
+    )
     ticket = channel.ticket("meet")
     channel.collect(ticket, attempt.epoch, timeout_seconds=patience)
     channel.tell(ticket, value=True, timeout_seconds=patience)
     log.info("%d ranks, epoch %d", channel.world_size, attempt.epoch)
+    return channel

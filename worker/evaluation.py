@@ -127,6 +127,8 @@ def summarise(scored: Sequence[Scored], *, expected: int) -> dict[str, float]:
         nll += example.nll
         tokens += example.tokens
     correct = sum(example.correct for example in scored)
+    if not math.isfinite(nll):
+        raise ArithmeticError(f"the evaluation loss is {nll}: the weights are no numbers any more")
     return {"loss": nll / tokens, "accuracy": correct / expected}
 
 

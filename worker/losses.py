@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,10 @@ from worker.schedule import lr_at
 from worker.session import Session
 
 REDUCE_EVERY_STEPS = 10
+
+
+class Diverged(ArithmeticError):
+    """The loss is no number any more: nothing that follows would be a result."""
 
 
 class StepLosses:
@@ -35,6 +40,11 @@ class StepLosses:
         self._waiting.clear()
         train = self._session.semantic.train
         for step, loss in zip(steps, means, strict=True):
+            if not math.isfinite(loss):  # seen by all ranks, before anything of it is saved
+                raise Diverged(
+                    f"the loss is {loss} at step {step}: lower train.lr, add train.warmup_steps"
+                    " or set train.max_grad_norm"
+                )
             self._session.curve.add(
                 {
                     "step": step,

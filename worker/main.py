@@ -21,6 +21,7 @@ from worker.exits import write_exit
 from worker.failures import Misconfigured, classify, error_record
 from worker.layout import BadLayout, read_layout
 from worker.logs import start_logging
+from worker.orphans import leave_with_launcher
 from worker.preemption import Preemption, allocation_end
 from worker.progress import Progress
 
@@ -36,18 +37,25 @@ class Rank:
     preemption: Preemption
 
 
+# Libraries must not look beyond this machine: models come from models_root or the hub's cache.
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+
+
 def run_rank(argv: Sequence[str]) -> int:
     """Run the rank that the environment describes; return its exit code.
 
     What job, is it finished, which epoch: all that is settled before torch is imported.
     """
     early_signals.install()
+    for name in OFFLINE:  # read while they are imported, which comes later
+        os.environ.setdefault(name, "1")
     arguments = _arguments(argv)
     try:
         layout = read_layout(os.environ, index=arguments.index)
         assignment = read_assignment(arguments.submission, layout)
         if valid_result(assignment.job, assignment.spec) is not None:
             return ExitCode.RESULT
+        leave_with_launcher(os.environ)
         attempt = _claim(assignment)
     except (Misconfigured, BadLayout) as error:
         print(f"orch worker: {error}", file=sys.stderr)  # noqa: T201 - no log file exists yet

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from worker.orphans import LAUNCHER
+
 FORKSERVER = "ORCH_FORKSERVER"  # socket of a warm fork-server (tests, rehearsals)
 
 
@@ -40,7 +42,8 @@ class ColdSpawner:
     def spawn(self, arguments: Sequence[str], env: Mapping[str, str]) -> RankProcess:
         """Start a rank as a subprocess."""
         command = [sys.executable, "-P", "-m", "worker", *arguments]
-        return subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL)
+        own = dict(env) | {LAUNCHER: str(os.getpid())}
+        return subprocess.Popen(command, env=own, stdin=subprocess.DEVNULL)
 
 
 class WarmSpawner:

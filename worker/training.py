@@ -27,6 +27,6 @@ def run_training(attempt: Attempt, *, progress: Progress, preemption: Preemption
         stop = session.agreement.seen()
         if stop is not None and progress.record.notice is None:
             progress.notice(stop.notice)
-        raise
-    finally:
         session.channel.farewell(FAREWELL_SECONDS)
+        raise
+    session.channel.farewell(FAREWELL_SECONDS)

@@ -111,6 +111,7 @@ def preempt(job: JobSelector, as_json: Json = False) -> None:
       orch preempt 3f2a9c1e
     """
     from orchestrator.views.documents import outcome_document
+    from orchestrator.views.text import clean, clean_line
 
     home = state_home()
     require_state(home, job)
@@ -119,12 +120,10 @@ def preempt(job: JobSelector, as_json: Json = False) -> None:
 
     def on_line(line: str) -> None:
         lines.append(line)
-        from orchestrator.views.text import clean_line
-
         streams.say(clean_line(line))
 
     service.preempt(job, on_line=on_line)
     if as_json:
         streams.show_document(outcome_document("preempt", job=job, happenings=lines))
     else:
-        streams.hint(f"orch status {job} --watch", "see it come back")
+        streams.hint(f"orch status {clean(job)} --watch", "see it come back")

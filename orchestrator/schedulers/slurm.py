@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from durable.clock import Clock, SystemClock
@@ -50,6 +51,7 @@ CONTROL_SECONDS = 20.0
 SCANCEL_AT_ONCE = 200  # ids in one call
 DEFAULT_MAX_ARRAY = 1001
 LARGEST_CHUNK = 1000
+REVOKED_FOR = timedelta(seconds=3)
 
 
 class SlurmScheduler:
@@ -141,10 +143,10 @@ class SlurmScheduler:
 
     def notify(self, key: TaskKey) -> str | None:
         """SIGCONT and SIGTERM to the task's steps, not to its script: as preemption begins."""
-        problem = self._not_running(key)
-        for signal in ("CONT", "TERM"):
-            problem = problem or _control(["scancel", f"--signal={signal}", name_of(key)])
-        return problem
+        steps = self._steps(key)
+        if isinstance(steps, str):
+            return steps
+        return _signal("CONT", steps) or _signal("TERM", steps)
 
     def kill(self, key: TaskKey) -> str | None:
         """SIGKILL every step. The script lives on and leaves with srun's 137.
@@ -152,28 +154,27 @@ class SlurmScheduler:
         At the end of a real grace time Slurm kills the script, too; here it stays, so that the
         task's end is on record. (`scancel --signal=KILL ID` without a step would cancel the job.)
         """
-        problem = self._not_running(key)
-        if problem is not None:
-            return problem
-        listed = run(
-            ["squeue", "--noheader", "--steps", f"--jobs={name_of(key)}", "--format=%i"],
-            seconds=CONTROL_SECONDS,
-        )
-        if isinstance(listed, Broken) or listed.code != 0:
-            return listed.reason if isinstance(listed, Broken) else listed.err.strip()[:200]
-        pattern = re.compile(rf"{name_of(key)}\.[0-9]+")
-        steps = [line for line in listed.out.split() if pattern.fullmatch(line)]
-        return _control(["scancel", "--signal=KILL", *steps]) if steps else None
+        steps = self._steps(key)
+        return steps if isinstance(steps, str) else _signal("KILL", steps)
 
     def undelay(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
-        """Set the begin time of requeued tasks to now."""
+        """Let requeued tasks begin a moment after their requeue instead of two minutes.
+
+        May be repeated: the new begin time does not depend on when it is asked for.
+        """
         queue = self._queue()
         if isinstance(queue, str):
             return dict.fromkeys(keys, queue)
+        problems: dict[TaskKey, str | None] = dict.fromkeys(keys)
         delayed = [
-            key for key in keys if (row := ours(queue, key)) and row.state is TaskState.DELAYED
+            (key, row)
+            for key in keys
+            if (row := ours(queue, key)) and row.state is TaskState.DELAYED
         ]
-        return {**dict.fromkeys(keys), **self._update(delayed, "StartTime=now")}
+        for begin in {soonest_begin(row.submitted) for _, row in delayed}:
+            some = [key for key, row in delayed if soonest_begin(row.submitted) == begin]
+            problems.update(self._update(some, f"StartTime={begin}"))
+        return problems
 
     def _update(self, keys: Sequence[TaskKey], change: str) -> dict[TaskKey, str | None]:
         """`scontrol update`, one call an array; the token was checked."""
@@ -190,14 +191,43 @@ class SlurmScheduler:
         except NoAnswer as error:
             return str(error)
 
-    def _not_running(self, key: TaskKey) -> str | None:
+    def _steps(self, key: TaskKey) -> list[str] | str:
+        """Return the steps of a running task of ours, or why there are none."""
         queue = self._queue()
         if isinstance(queue, str):
             return queue
-        row = ours(queue, key)
+        name, row = name_of(key), ours(queue, key)
         if row is None:
-            return f"{name_of(key)} is not ours (any more)"
-        return None if row.state is TaskState.RUNNING else f"{name_of(key)} is {row.word}"
+            return f"{name} is not ours (any more)"
+        if row.state is not TaskState.RUNNING:
+            return f"{name} is {row.word}"
+        listed = run(
+            ["squeue", "--noheader", "--steps", f"--jobs={name}", "--format=%i"],
+            seconds=CONTROL_SECONDS,
+        )
+        if isinstance(listed, Broken) or listed.code != 0:
+            return listed.reason if isinstance(listed, Broken) else listed.err.strip()[:200]
+        pattern = re.compile(rf"{name}\.[0-9]+")  # not .batch, which is the script
+        steps = [word for word in listed.out.split() if pattern.fullmatch(word)]
+        return steps or f"{name} has not started its ranks yet"
+
+
+def _signal(number: str, steps: Sequence[str]) -> str | None:
+    return _control(["scancel", f"--signal={number}", *steps])
+
+
+def soonest_begin(requeued: str) -> str:
+    """Return the begin time to set for a task that was requeued at `requeued` (ISO 8601).
+
+    A node refuses, as "Job credential revoked", what starts on it in the second in which the
+    task's last run was ended there, and Slurm then calls the task FAILED (measured). `now`, asked
+    for at once, did that; so it is a fixed moment after the requeue, which may lie in the past.
+    """
+    try:
+        moment = datetime.fromisoformat(requeued) + REVOKED_FOR
+    except ValueError:
+        return f"now+{int(REVOKED_FOR.total_seconds())}"
+    return moment.isoformat(timespec="seconds")
 
 
 def _control(command: list[str]) -> str | None:

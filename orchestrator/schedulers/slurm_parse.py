@@ -90,6 +90,7 @@ class QueueRow:
     word: str
     reason: str
     nodes: str
+    submitted: str  # ISO 8601 in our time zone; of a requeued task: when it was requeued
     name: str
     comment: str
 
@@ -108,7 +109,7 @@ class AccountRow:
     name: str
 
 
-QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%N", "%j", "%k")
+QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%N", "%V", "%j", "%k")
 ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "JobName")
 
 
@@ -129,7 +130,7 @@ def _queue_row(text: str, marks: Marks) -> QueueRow:
     fields = text.split(marks.separator)
     if len(fields) != len(QUEUE_FIELDS):
         raise Garbled(f"squeue: a row of {len(fields)} fields: {_quote(text)}")
-    array_id, index, word, reason, nodes, name, comment = fields
+    array_id, index, word, reason, nodes, submitted, name, comment = fields
     if not _JOB_ID.fullmatch(array_id):
         raise Garbled(f"squeue: not a job id: {_quote(array_id)}")
     return QueueRow(
@@ -139,6 +140,7 @@ def _queue_row(text: str, marks: Marks) -> QueueRow:
         word=word,
         reason="" if reason == "None" else _printable(reason),
         nodes=_printable(nodes),
+        submitted=_printable(submitted),
         name=name,
         comment=comment,
     )

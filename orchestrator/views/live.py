@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _SUMMARY_SECONDS = 60.0  # without a terminal: a sign of life at least this often
 _FRAME_LINES = 9  # summary, watcher, reports and margins around the bars
 _BAR_WIDTH = 20
-_NARROW_BAR_WIDTH = 10
+_NARROW_BAR_WIDTH = 6
 _NARROW = 100
 
 
@@ -174,7 +174,7 @@ def _bars(rows: Sequence[JobRow], *, width: int) -> RenderableType:
     # Least widths keep all but the free text whole; without them rich shrinks every column.
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     skip = len(text.shared_prefix(row.name for row in rows))
-    name_width = min(_longest(rows, lambda row: row.name) - skip, width // 3)
+    name_width = min(_longest(rows, lambda row: row.name) - skip, width // 4)
     grid.add_column("JOB", no_wrap=True, overflow="ellipsis", min_width=name_width)
     grid.add_column("STATE", no_wrap=True, min_width=_longest(rows, lambda row: row.state))
     grid.add_column("", no_wrap=True, min_width=bar_width)
@@ -182,7 +182,7 @@ def _bars(rows: Sequence[JobRow], *, width: int) -> RenderableType:
     grid.add_column("ATTEMPTS", no_wrap=True, min_width=max(8, _longest(rows, _tries)))
     if wide:
         grid.add_column("LOSS", justify="right", no_wrap=True, min_width=_longest(rows, _loss))
-    grid.add_column("INFORMATION", no_wrap=True, overflow="ellipsis")
+    grid.add_column("INFORMATION", no_wrap=True, overflow="ellipsis", min_width=12)
     for row in rows:
         done = row.total_steps if row.state is JobState.COMPLETED else row.step or 0
         grid.add_row(

@@ -106,16 +106,14 @@ class SchedulerContract:
     def test_an_accepted_submission_is_known_at_once_and_found_by_its_token(
         self, cluster: Cluster
     ) -> None:
-        """P6 needs that an accepted task is never Absent, and settling that tokens are searchable."""
+        """An accepted task is never Absent (P6), and its token can be searched for."""
         keys = submit(cluster, [make_spec(1), make_spec(2)])
 
         answers = cluster.scheduler.observe(keys).answers
 
         assert set(answers) == set(keys)
         assert all(isinstance(answer, Known) for answer in answers.values())
-        assert cluster.scheduler.find(keys[0].token) == Found(
-            scheduler_ids=(keys[0].scheduler_id,)
-        )
+        assert cluster.scheduler.find(keys[0].token) == Found(scheduler_ids=(keys[0].scheduler_id,))
 
     def test_a_token_that_was_never_submitted_is_surely_not_there(self, cluster: Cluster) -> None:
         """An empty Found is evidence: the job may be handed over again."""

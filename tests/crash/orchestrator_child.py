@@ -1,9 +1,10 @@
 """One run of the orchestrator, for tests that kill it: submit, then watch until idle.
 
-    python -P -m tests.crash.orchestrator_child HOME SCHEDULER JOBS
+    python -m tests.crash.orchestrator_child HOME SCHEDULER JOBS VERB
 
-SCHEDULER `local` runs the stub worker; `fake` keeps its cluster in HOME/fake.json and lets every
-running task finish (its result published) at the second look.
+VERB `cancel`: cancel the matrix once it runs; `submit`: let it run. SCHEDULER `local` runs the
+stub worker; `fake` keeps its cluster in HOME/fake.json and lets every running task finish (its
+result published) at the second look.
 """
 
 from __future__ import annotations
@@ -77,25 +78,26 @@ def specs(count: int) -> list:
     return [first, *(make_spec(seed, steps=3) for seed in range(2, count + 1))]
 
 
-def main(home: Path, scheduler_name: str, count: int, mode: str) -> int:
+def main(home: Path, scheduler_name: str, count: int, verb: str) -> int:
     """Do everything once; print the rows as JSON."""
     if scheduler_name == "fake":
-        patience = Patience(
-            absent_answers=1, absent_seconds=0.0, find_answers=1, quiet_seconds=0.0
-        )
+        patience = Patience(absent_answers=1, absent_seconds=0.0, find_answers=1, quiet_seconds=0.0)
         fake = BusyFake(path=home / "fake.json", clock=SystemClock(), patience=patience)
         fake.home = home
         service = Service.open(home, scheduler=fake)
     else:
         local = LocalScheduler(home, cpus=2, launch_argv=LAUNCH_ARGV)
         service = Service.open(home, scheduler=local, tick_seconds=0.05)
-    if mode != "watch":
-        service.submit([make_matrix(specs(count))])
-    if mode != "submit":
-        service.watch(until_idle=True, on_tick=lambda report: None, stop=threading.Event())
-    print(json.dumps([{"id": r.id, "state": r.state, "attempts": r.attempts} for r in service.rows()]))
+    service.submit([make_matrix(specs(count))])
+    if verb == "cancel":
+        service.tick()
+        service.cancel("stub")
+    service.watch(until_idle=True, on_tick=lambda report: None, stop=threading.Event())
+    print(
+        json.dumps([{"id": r.id, "state": r.state, "attempts": r.attempts} for r in service.rows()])
+    )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), (sys.argv[4:] or ["all"])[0]))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]))

@@ -35,15 +35,20 @@ SPECIAL = {
     "apply.result_rejected",
 }
 REHEARSAL = {"stop.control_written", "stop.notified"}  # the fake's jobs have no steps
+LOCAL = sorted(set(FAULT_POINTS) - SPECIAL - SLURM_ONLY)
+FAKE = sorted(set(LOCAL) - LOCAL_ONLY - REHEARSAL)
 
 
-def run(home: Path, scheduler: str, fault: str = "", mode: str = "all") -> subprocess.CompletedProcess[str]:
+def run(
+    home: Path, scheduler: str, fault: str = "", *, verb: str = "submit"
+) -> subprocess.CompletedProcess[str]:
     """Run the child to its end; `fault` is its ORCH_FAULT."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCH_")}
     if fault:
         environment |= {"ORCH_FAULT": fault, "ORCH_FAULT_LOG": str(home / "hits.log")}
+    arguments = [str(home), scheduler, str(COUNT), verb]
     return subprocess.run(
-        [sys.executable, "-m", "tests.crash.orchestrator_child", str(home), scheduler, str(COUNT), mode],
+        [sys.executable, "-m", "tests.crash.orchestrator_child", *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -61,7 +66,7 @@ def check_all_done_once(home: Path, output: str) -> None:
     assert lines(home / "doubles.log") == []
 
 
-@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL - SLURM_ONLY))
+@pytest.mark.parametrize("name", LOCAL)
 @pytest.mark.parametrize("nth", [1, 2])
 def test_local_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: int) -> None:
     """Killed anywhere, a second run finishes every job, starting none beside itself."""
@@ -81,7 +86,9 @@ def test_local_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: in
     assert all(starts[job] == 1 for job in others)
 
 
-@pytest.mark.parametrize("name", sorted(set(FAULT_POINTS) - SPECIAL - LOCAL_ONLY - SLURM_ONLY - REHEARSAL))
+@pytest.mark.parametrize(
+    "name", sorted(set(FAULT_POINTS) - SPECIAL - LOCAL_ONLY - SLURM_ONLY - REHEARSAL)
+)
 @pytest.mark.parametrize("nth", [1, 2])
 def test_fake_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: int) -> None:
     """The cluster, which outlives the orchestrator, never has a second copy of a job."""
@@ -129,3 +136,47 @@ def test_a_grace_that_ends_in_a_kill_survives_a_crash_there(tmp_path: Path) -> N
     assert again.returncode == 0, again.stderr
     check_all_done_once(home, again.stdout)
     assert json.loads(again.stdout)[0]["attempts"] == 2
+
+
+def test_a_crash_while_a_false_result_is_put_aside_is_survived(tmp_path: Path) -> None:
+    """The job still gets its real result, and the false one is kept."""
+    home = tmp_path / "home"
+    jobs = specs(COUNT)
+    write_plan(home, jobs, seconds_per_step=0.02)
+    directory = home / "jobs" / jobs[1].id
+    directory.mkdir(parents=True)
+    (directory / "result.json").write_text("{}")
+
+    killed = run(home, "local", "apply.result_rejected:kill")
+    again = run(home, "local")
+
+    assert killed.returncode == -9, killed.stderr
+    assert again.returncode == 0, again.stderr
+    check_all_done_once(home, again.stdout)
+    assert (directory / "result.rejected-1.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("name", ["cancel.scheduler_asked", "local.cancel_asked"])
+def test_a_cancel_that_died_half_way_is_finished_by_the_next_run(tmp_path: Path, name: str) -> None:
+    """The wish was durable. A person who then submits again gets the jobs."""
+    home = tmp_path / "home"
+    write_plan(home, specs(COUNT), seconds_per_step=0.7)
+
+    killed = run(home, "local", f"{name}:kill", verb="cancel")
+    finished = run(home, "local")
+    write_plan(home, specs(COUNT), seconds_per_step=0.02)
+    again = run(home, "local")
+
+    assert killed.returncode == -9, killed.stderr
+    states = {row["state"] for row in json.loads(finished.stdout)}
+    assert "CANCELLED" in states
+    assert states <= {"CANCELLED", "COMPLETED"}
+    check_all_done_once(home, again.stdout)
+
+
+def test_every_fault_point_is_tried() -> None:
+    """No point of this package is left out of the crash suites."""
+    source = Path(__file__).read_text()
+
+    assert set(LOCAL) | SLURM_ONLY | SPECIAL == set(FAULT_POINTS)
+    assert all(source.count(f'"{name}') >= 2 for name in SPECIAL)

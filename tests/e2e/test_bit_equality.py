@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.contract.records import Outcome as Ending
 from tests.e2e.comparison import bench, outcome, uninterrupted
 from tests.e2e.harness import Bench
 from worker.forkserver import ForkServer
@@ -65,14 +66,23 @@ def test_the_best_weights_survive_preemptions(tmp_path: Path, fork_server: ForkS
 
 
 def test_cold_processes_give_the_same_bits(tmp_path: Path, fork_server: ForkServer) -> None:
-    """A run in new interpreters, preempted once, equals the warm one."""
+    """New interpreters, and a killed launcher, whose ranks then save and leave: as the warm run."""
     changes = {"engine__ranks": 2, "engine__zero_stage": 1}
     whole = uninterrupted(tmp_path, fork_server, **changes)
     job = bench(tmp_path, "cold", None, **changes)
-    assert job.attempt(stop_at=5).exit_code == 75
-    job.until_done()
+    launched = job.start(fault="loop.after_step[rank=0]:stop@5")
+    try:
+        launched.wait_stopped(0)
+        launched.process.kill()
+        launched.signal_ranks(signal.SIGCONT)
+        ended = launched.wait()
+    finally:
+        launched.end()
+    assert {ended.exit(rank).outcome for rank in (0, 1)} == {Ending.SAVED}
+    job.until_done(limit=1)
 
     assert outcome(job) == whole
+    assert job.result.resumed_steps == (7,)
 
 
 def test_a_halved_micro_batch_keeps_the_meaning_and_says_so(

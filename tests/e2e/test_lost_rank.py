@@ -12,7 +12,7 @@ from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
 
-RANK_TIMEOUT = 3.0
+RANK_TIMEOUT = 2.0
 CHANGES = {"engine__ranks": 2, "engine__zero_stage": 2}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,11 @@ T = TaskState
 
 
 def start_now(key: TaskKey) -> None:
-    """Remove the begin time by hand: no orchestrator lives in these tests."""
+    """Remove the begin time by hand: no orchestrator lives in these tests.
+
+    In the second of the requeue the node still refuses the task ("credential revoked").
+    """
+    time.sleep(2)
     slurm("scontrol", "update", f"JobId={key.scheduler_id}_{key.index}", "StartTime=now")
 
 

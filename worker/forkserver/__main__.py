@@ -6,6 +6,7 @@ It lives as long as its standard input is open: the owner holds the other end.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> int:
     with Server(arguments.directory, allowed=frozenset(arguments.allow)) as server:
         print("ready", flush=True)  # noqa: T201 - the owner waits for this line
         server.serve()
+    shutil.rmtree(arguments.directory, ignore_errors=True)  # its owner may have died
     return 0
 
 

@@ -243,10 +243,14 @@ def test_the_server_ends_with_its_owner(tmp_path: Path) -> None:
     _until((tmp_path / "flag").exists)
     assert server.pid is not None
     identity = ProcessIdentity.of(server.pid)
-    server.close()
-
     assert identity is not None
-    assert not identity.alive()
+    assert server._process is not None
+    assert server._process.stdin is not None
+    server._process.stdin.close()  # as the kernel does when the owner is killed
+    _until(lambda: not identity.alive())
+    server._process.wait(SECONDS)
+    assert not server.socket.parent.exists()
+    server.close()
     _until(lambda: not child.identity.alive())
     assert child.wait(SECONDS) == -signal.SIGKILL
 

@@ -11,7 +11,7 @@ from orchestrator.schedulers.base import OVER, Known, TaskState
 from tests.contract.stub import make_spec
 from tests.unit.orchestrator.cases import exit_record
 
-S, O, C, E = TaskState, Outcome, StopCause, EndClass
+S, Out, C, E = TaskState, Outcome, StopCause, EndClass
 
 
 def known(state: TaskState, code: int | None = None, *, by_person: bool = False) -> Known:
@@ -22,41 +22,41 @@ def known(state: TaskState, code: int | None = None, *, by_person: bool = False)
 TABLE = [
     # scheduler, exit records, our own request, expected
     (known(S.PREEMPTED), [], None, E.PREEMPTED),
-    (known(S.FAILED, 75), [(O.SAVED, C.PREEMPTION)], None, E.PREEMPTED),
-    (known(S.FAILED, 75), [(O.NO_PROGRESS, C.PREEMPTION)], None, E.PREEMPTED),
+    (known(S.FAILED, 75), [(Out.SAVED, C.PREEMPTION)], None, E.PREEMPTED),
+    (known(S.FAILED, 75), [(Out.NO_PROGRESS, C.PREEMPTION)], None, E.PREEMPTED),
     (known(S.FAILED, 143), [], None, E.PREEMPTED),
     (known(S.FAILED, 75), [], None, E.PREEMPTED),
     (known(S.CANCELLED), [], None, E.PREEMPTED),  # by the site
-    (known(S.COMPLETED, 0), [(O.SAVED, C.REHEARSAL)], None, E.PREEMPTED),
+    (known(S.COMPLETED, 0), [(Out.SAVED, C.REHEARSAL)], None, E.PREEMPTED),
     (known(S.TIMEOUT), [], None, E.TIME_LIMIT),
-    (known(S.FAILED, 75), [(O.SAVED, C.TIME_LIMIT)], None, E.TIME_LIMIT),
-    (known(S.TIMEOUT), [(O.SAVED, None)], None, E.TIME_LIMIT),
+    (known(S.FAILED, 75), [(Out.SAVED, C.TIME_LIMIT)], None, E.TIME_LIMIT),
+    (known(S.TIMEOUT), [(Out.SAVED, None)], None, E.TIME_LIMIT),
     (known(S.NODE_FAIL), [], None, E.NODE),
     (known(S.LAUNCH_FAILED), [], None, E.NODE),
     (known(S.FAILED, 137), [], None, E.NODE),
-    (known(S.FAILED, 1), [(O.PEER_LOST, None)], None, E.NODE),
+    (known(S.FAILED, 1), [(Out.PEER_LOST, None)], None, E.NODE),
     (known(S.OUT_OF_MEMORY), [], None, E.HOST_OOM),
-    (known(S.OUT_OF_MEMORY), [(O.PEER_LOST, None)], None, E.HOST_OOM),
-    (known(S.PREEMPTED), [(O.PEER_LOST, None)], None, E.PREEMPTED),
-    (known(S.FAILED, 1), [(O.DEVICE_OOM, None), (O.PEER_LOST, None)], None, E.DEVICE_OOM),
-    (known(S.FAILED, 1), [(O.PEER_LOST, None), (O.EXCEPTION, None)], None, E.EXCEPTION),
-    (known(S.COMPLETED, 0), [(O.EXCEPTION, None)], None, E.EXCEPTION),  # the scheduler lies
-    (known(S.PREEMPTED), [(O.EXCEPTION, None)], None, E.EXCEPTION),
+    (known(S.OUT_OF_MEMORY), [(Out.PEER_LOST, None)], None, E.HOST_OOM),
+    (known(S.PREEMPTED), [(Out.PEER_LOST, None)], None, E.PREEMPTED),
+    (known(S.FAILED, 1), [(Out.DEVICE_OOM, None), (Out.PEER_LOST, None)], None, E.DEVICE_OOM),
+    (known(S.FAILED, 1), [(Out.PEER_LOST, None), (Out.EXCEPTION, None)], None, E.EXCEPTION),
+    (known(S.COMPLETED, 0), [(Out.EXCEPTION, None)], None, E.EXCEPTION),  # the scheduler lies
+    (known(S.PREEMPTED), [(Out.EXCEPTION, None)], None, E.EXCEPTION),
     (known(S.FAILED, 78), [], None, E.CONFIGURATION),
-    (known(S.FAILED, 78), [(O.CONFIGURATION, None)], None, E.CONFIGURATION),
+    (known(S.FAILED, 78), [(Out.CONFIGURATION, None)], None, E.CONFIGURATION),
     (known(S.COMPLETED, 0), [], None, E.INCOMPLETE),
-    (known(S.COMPLETED, 0), [(O.COMPLETED, None)], None, E.INCOMPLETE),
-    (known(S.FAILED, 1), [(O.FENCED, None)], None, E.FENCED),
+    (known(S.COMPLETED, 0), [(Out.COMPLETED, None)], None, E.INCOMPLETE),
+    (known(S.FAILED, 1), [(Out.FENCED, None)], None, E.FENCED),
     (known(S.CANCELLED, by_person=True), [], None, E.CANCELLED),
-    (known(S.CANCELLED, by_person=True), [(O.SAVED, C.PREEMPTION)], None, E.CANCELLED),
-    (known(S.FAILED, 75), [(O.SAVED, C.CANCEL)], None, E.CANCELLED),
-    (known(S.FAILED, 75), [(O.SAVED, None)], "cancel", E.CANCELLED),
+    (known(S.CANCELLED, by_person=True), [(Out.SAVED, C.PREEMPTION)], None, E.CANCELLED),
+    (known(S.FAILED, 75), [(Out.SAVED, C.CANCEL)], None, E.CANCELLED),
+    (known(S.FAILED, 75), [(Out.SAVED, None)], "cancel", E.CANCELLED),
     (known(S.NODE_FAIL), [], "rehearsal", E.PREEMPTED),
     (known(S.FAILED, 137), [], "preemption", E.PREEMPTED),
     (known(S.FAILED, 137), [], "stalled", E.STALLED),
-    (known(S.FAILED, 1), [(O.EXCEPTION, None)], "rehearsal", E.EXCEPTION),
+    (known(S.FAILED, 1), [(Out.EXCEPTION, None)], "rehearsal", E.EXCEPTION),
     (None, [], None, E.LOST),
-    (None, [(O.EXCEPTION, None)], None, E.EXCEPTION),
+    (None, [(Out.EXCEPTION, None)], None, E.EXCEPTION),
 ]
 
 

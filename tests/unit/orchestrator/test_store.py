@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def test_a_job_has_at_most_one_live_task(store: Store) -> None:
     assert len(store.unsettled()) == 2
 
 
+ODD_ID = """INSERT INTO jobs (id, name, spec, state, state_since, total_steps)
+    VALUES ('../../etc/passwd', 'n', '{}', 'NEW', 0, 1)"""
+ACCEPTED_WITHOUT_ID = """INSERT INTO submissions (token, scheduler, state, created_at)
+    VALUES ('0123456789abcdef', 'fake', 'accepted', 0)"""
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -68,11 +75,9 @@ def test_a_job_has_at_most_one_live_task(store: Store) -> None:
         "DELETE FROM events",
         "UPDATE jobs SET state = 'DONE'",
         "UPDATE jobs SET step = 'many'",
-        "INSERT INTO jobs (id, name, spec, state, state_since, total_steps)"
-        " VALUES ('../../etc/passwd', 'n', '{}', 'NEW', 0, 1)",
         "INSERT INTO tasks (token, idx, job) VALUES ('nowhere', 0, 'nobody')",
-        "INSERT INTO submissions (token, scheduler, state, created_at)"
-        " VALUES ('0123456789abcdef', 'fake', 'accepted', 0)",
+        ODD_ID,
+        ACCEPTED_WITHOUT_ID,
     ],
 )
 def test_the_schema_refuses(store: Store, statement: str) -> None:
@@ -111,9 +116,15 @@ def test_a_holder_that_was_overtaken_writes_nothing(store: Store) -> None:
 
 def test_writing_is_all_or_nothing(store: Store) -> None:
     """An error in the middle takes everything back."""
-    with pytest.raises(ValueError, match="stop"), store.writing(1):
-        store.move(make_spec(0).id, JobState.CANCELLED, reason="", cause="")
-        raise ValueError("stop")
+    job = make_spec(0).id
+
+    def cancel_and_fail() -> None:
+        with store.writing(1):
+            store.move(job, JobState.CANCELLED, reason="", cause="")
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        cancel_and_fail()
 
     assert store.job_state(make_spec(0).id) is JobState.NEW
 
@@ -170,11 +181,9 @@ def test_every_named_statement_is_valid_and_used(store: Store) -> None:
     folder = Path(__file__).parent.parent.parent.parent / "orchestrator"
     code = "".join(path.read_text() for path in folder.rglob("*.py"))
     for name, text in statements().items():
-        raw(store).execute(f"EXPLAIN {text}", {p: None for p in _parameters(text)})
+        raw(store).execute(f"EXPLAIN {text}", dict.fromkeys(_parameters(text)))
         assert f'"{name}"' in code, name
 
 
 def _parameters(text: str) -> set[str]:
-    import re
-
     return set(re.findall(r":([a-z_]+)", text))

@@ -21,6 +21,7 @@ ROW = QueueRow(
     word="RUNNING",
     reason="",
     nodes="n1",
+    submitted="2026-01-01T00:00:00",
     name=f"orch:{TOKEN}",
     comment=f"orch:{TOKEN} quick",
 )

@@ -61,7 +61,8 @@ WORDS = {
 
 
 def queue_row(*fields: str) -> str:
-    """Return a row as squeue prints it."""
+    """Return a row as squeue prints it; all but the time of submission is given."""
+    fields = (*fields[:5], "2026-11-23T00:00:00", *fields[5:])
     return MARKS.separator.join(fields) + MARKS.end + "\n"
 
 
@@ -96,6 +97,7 @@ def test_a_row_is_read_whole() -> None:
             word="RUNNING",
             reason="",
             nodes="n[1-2]",
+            submitted="2026-11-23T00:00:00",
             name="orch:abc",
             comment="orch:abc quick",
         ),
@@ -151,9 +153,11 @@ def test_a_listing_with_anything_else_in_it_is_not_believed(text: str) -> None:
 def test_a_job_name_cannot_forge_a_row() -> None:
     """The marks of a call are drawn after every name was given; old ones frame nothing."""
     old = Marks.draw()
-    evil = "x\n" + old.separator.join(["9", "0", "COMPLETED", "None", "", "orch:t", ""]) + old.end
+    evil = (
+        "x\n" + old.separator.join(["9", "0", "COMPLETED", "None", "", "", "orch:t", ""]) + old.end
+    )
     new = Marks.draw()
-    text = new.separator.join(["1", "0", "RUNNING", "None", "n1", evil, ""]) + new.end + "\n"
+    text = new.separator.join(["1", "0", "RUNNING", "None", "n1", "", evil, ""]) + new.end + "\n"
 
     (row,) = parse_queue(text, new)
 

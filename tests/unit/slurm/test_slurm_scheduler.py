@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.schedulers import slurm_commands, slurm_queries
 from orchestrator.schedulers.base import Absent, Found, Known, TaskKey, TaskState, Unreachable
-from orchestrator.schedulers.slurm import SlurmScheduler
+from orchestrator.schedulers.slurm import SlurmScheduler, soonest_begin
 from tests.unit.slurm.command_stubs import CommandStubs
 from tests.unit.slurm.requests import TOKEN
 
@@ -26,7 +26,7 @@ esac; done
 row() {
     printf '%s\n' "$format" | sed \
         -e "s/%F/$1/" -e "s/%K/$2/" -e "s/%T/$3/" -e "s/%r/$4/" -e "s/%N/n1/" \
-        -e "s/%j/$5/" -e "s/%k/$5 quick/"
+        -e "s/%V/2026-11-23T00:00:59/" -e "s/%j/$5/" -e "s/%k/$5 quick/"
 }
 """
 SACCT = r"""
@@ -193,7 +193,13 @@ def test_undelay_touches_delayed_tasks_only(
     commands.write("scontrol", "exit 0")
 
     assert scheduler.undelay([KEY, waiting]) == {KEY: None, waiting: None}
-    assert commands.calls("scontrol") == ["update JobId=7_[1] StartTime=now"]
+    assert commands.calls("scontrol") == ["update JobId=7_[1] StartTime=2026-11-23T00:01:02"]
+
+
+def test_a_begin_time_is_a_moment_after_the_requeue() -> None:
+    """Not `now`: in the second of the requeue the node still refuses the task."""
+    assert soonest_begin("2026-12-31T23:59:58") == "2027-01-01T00:00:01"
+    assert soonest_begin("N/A") == "now+3"
 
 
 def test_kill_signals_steps_and_never_the_job(

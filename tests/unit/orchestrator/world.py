@@ -1,0 +1,88 @@
+"""A service with a fake cluster and a clock that moves when told, and hands to play them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from durable.clock import FakeClock
+from jobs.contract.records import EpochRecord, ProgressRecord, ResultRecord
+from jobs.spec import JobSpec, semantic_digest
+from jobs.states import JobState
+from orchestrator.rows import SubmitReport, TickReport
+from orchestrator.schedulers.base import TaskKey
+from orchestrator.schedulers.fake import FakeScheduler
+from orchestrator.service import Service
+from tests.contract.stub import make_matrix, make_spec
+
+SPECS = [make_spec(seed, steps=10) for seed in range(1, 4)]
+
+
+class World:
+    """A service, its fake cluster, and hands that do what workers do."""
+
+    def __init__(self, home: Path, **options: object) -> None:
+        self.home = home
+        self.clock = FakeClock()
+        self.fake = FakeScheduler(clock=self.clock)
+        self.service = Service.open(home, scheduler=self.fake, clock=self.clock, **options)
+
+    def submit(self, specs: list[JobSpec] | None = None, name: str = "stub") -> SubmitReport:
+        """Submit a matrix."""
+        return self.service.submit([make_matrix(specs or SPECS, name=name)])
+
+    def task_keys(self) -> list[TaskKey]:
+        """Return the cluster's tasks."""
+        return [key for key, _ in self.fake.tasks()]
+
+    def tick(self, seconds: float = 10.0) -> TickReport:
+        """Let time pass and look."""
+        self.clock.advance(seconds)
+        return self.service.tick()
+
+    def state(self, spec: JobSpec) -> JobState:
+        """Return a job's state."""
+        return self.service.rows(spec.id)[0].state
+
+    def begin(self, key: TaskKey, spec: JobSpec, *, epoch: int = 1, step: int = 4) -> None:
+        """Be an attempt that has reached a step."""
+        self.fake.start(key)
+        job = self.service.state.job(spec.id)
+        attempt = job.attempt(epoch)
+        attempt.path.mkdir(parents=True, exist_ok=True)
+        job.epochs.mkdir(exist_ok=True)
+        claim = EpochRecord(
+            epoch=epoch,
+            token=key.token,
+            scheduler="fake",
+            scheduler_id=key.scheduler_id,
+            host="h",
+            boot_id="b",
+            pid=1,
+            pid_start=1,
+            started_at=0,
+        )
+        job.epoch(epoch).write_bytes(claim.to_json())
+        progress = ProgressRecord(
+            epoch=epoch,
+            sequence=1,
+            phase="training",
+            step=step,
+            total_steps=10,
+            committed_step=step,
+            written_at=self.clock.wall(),
+        )
+        attempt.progress.write_bytes(progress.to_json())
+
+    def finish(self, spec: JobSpec, **changes: object) -> None:
+        """Publish a result."""
+        result = ResultRecord(
+            job=spec.id,
+            spec_digest=semantic_digest(spec.semantic),
+            epoch=1,
+            exact=True,
+            metrics={"test": {"loss": 0.5}},
+            weights_digest="sha256:00",
+            steps=10,
+            trainable_parameters=3,
+        ).model_copy(update=changes)
+        self.service.state.job(spec.id).result.write_bytes(result.to_json())
