@@ -91,13 +91,15 @@ def wait_and_show(
         else:
             end = _already_over(service, ids)
     except KeyboardInterrupt:
-        streams.say(f"detached: {mover.close()}; nothing was cancelled")
+        streams.say(f"detached: {mover.detach()}; nothing was cancelled")
         streams.hint("orch status --watch", "look on again")
         return Exit.INTERRUPTED, {"outcome": "interrupted", "results": []}
-    goes_on = mover.close()
     if end is WaitEnd.TIMED_OUT:
+        goes_on = mover.detach()
         streams.say(f"{timeout:g} s are over, {open_jobs(service, ids)} jobs are not: {goes_on}")
         streams.hint("orch status --watch", "look on again")
+    else:
+        mover.close()
     return _CODES[end], _show_end(service, ids, end, as_json=as_json)
 
 

@@ -29,8 +29,12 @@ class Mover(Protocol):
         """Make sure that somebody ticks; `watcher` is what the last look saw."""
         ...
 
-    def close(self) -> str:
-        """Let go; return a sentence on who goes on."""
+    def detach(self) -> str:
+        """Let go while jobs are open; return a sentence on who goes on."""
+        ...
+
+    def close(self) -> None:
+        """End what is ours; no job is open any more."""
         ...
 
 
@@ -48,9 +52,13 @@ class BackgroundMover:
             self._ensured_at = now
             self._ensure()
 
-    def close(self) -> str:
-        """Leave the watcher alone: it is not ours."""
+    def detach(self) -> str:
+        """Make sure that the sentence is true, also right after the start."""
+        self._ensure()
         return "the jobs go on, with the background watcher"
+
+    def close(self) -> None:
+        """Leave the watcher alone: it leaves by itself."""
 
 
 class ForegroundMover:
@@ -86,9 +94,13 @@ class ForegroundMover:
         except Exception as error:  # noqa: BLE001  # carried to the main thread, raised by `keep`
             self._failure = error
 
-    def close(self) -> str:
+    def detach(self) -> str:
+        """End the loop; attempts do not need it, the next ones do."""
+        self.close()
+        return "running attempts go on; nobody starts new ones until: orch watch"
+
+    def close(self) -> None:
         """End the loop after its tick."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_JOIN_SECONDS)
-        return "running attempts go on; nobody starts new ones until: orch watch"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli import streams
+from orchestrator.cli.catching_up import catch_up
 from orchestrator.cli.exits import Exit, Stop
 from orchestrator.cli.options import Json, Selector
 from orchestrator.cli.session import (
@@ -42,7 +44,7 @@ def results(
     if selector is not None:
         require_state(home, selector)
     found = has_state(home)
-    rows = open_reading(home).results(selector) if found else []
+    rows = _read(home, selector) if found else []
     if as_json:
         from orchestrator.views.documents import results_document
 
@@ -55,6 +57,12 @@ def results(
         show_results(rows)
     if not found:
         say_empty(home)
+
+
+def _read(home: Path, selector: str | None) -> list[ResultRow]:
+    reader = open_reading(home)
+    catch_up(home, reader.rows(selector), reader.watcher())
+    return reader.results(selector)
 
 
 def show_results(rows: Sequence[ResultRow]) -> None:

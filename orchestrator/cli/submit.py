@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,53 +28,47 @@ if TYPE_CHECKING:
     from orchestrator.service import Service
 
 
-class Follow(StrEnum):
-    """What `orch submit` does after the hand-over."""
-
-    WATCHER = "watcher"  # leave a background watcher
-    NOTHING = "nothing"
-    WAIT = "wait"
+Matrices = Annotated[
+    list[Path], typer.Argument(metavar="MATRIX.yaml", help="One or several matrix files.")
+]
+SubmitBackend = Annotated[
+    Backend, typer.Option("--backend", help="Where to run; auto: Slurm where it answers.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Show progress until every job is over.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0,
+        help="With --wait: let go after this time (exit 124); the jobs go on.",
+        show_default=False,
+    ),
+]
+NoWatch = Annotated[bool, typer.Option("--no-watch", help="Leave no background watcher running.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a default of the matrices, e.g. train.steps=20; may be repeated.",
+        show_default=False,
+    ),
+]
 
 
 def submit(
     *,
-    matrices: Annotated[
-        list[Path],
-        typer.Argument(metavar="MATRIX.yaml", help="One or several matrix files."),
-    ],
-    backend: Annotated[
-        Backend, typer.Option("--backend", help="Where to run; auto: Slurm where it answers.")
-    ] = Backend.AUTO,
+    matrices: Matrices,
+    backend: SubmitBackend = Backend.AUTO,
     site: SiteFile = None,
     slots: Slots = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")
-    ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Show progress until every job is over.")
-    ] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            min=0,
-            help="With --wait: let go after this time (exit 124); the jobs go on.",
-            show_default=False,
-        ),
-    ] = None,
-    no_watch: Annotated[
-        bool, typer.Option("--no-watch", help="Leave no background watcher running.")
-    ] = False,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Replace a default of the matrices, e.g. train.steps=20; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    dry_run: DryRun = False,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    no_watch: NoWatch = False,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Expand matrices into jobs and run them, none twice.
@@ -101,16 +94,15 @@ def submit(
     before = {row.id for row in service.rows(None)}
     report = service.submit(loaded)
     _say_submitted(service, report, chosen, loaded, as_json=as_json, known=before)
-    follow = Follow.WAIT if wait else Follow.NOTHING if no_watch else Follow.WATCHER
     code = _outcome(report)
     fields: dict[str, Any] = {}
-    if follow is Follow.WAIT:
+    if wait:
         from orchestrator.cli.follow import wait_and_show
 
         code, fields = wait_and_show(
             service, report, chosen, timeout=timeout, no_watch=no_watch, as_json=as_json
         )
-    elif follow is Follow.WATCHER:
+    elif not no_watch:
         _leave_watcher(service, report, chosen)
     if as_json:
         from orchestrator.views.documents import submit_document

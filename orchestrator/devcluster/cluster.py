@@ -80,7 +80,7 @@ class PrivateCluster:
                     self._start(identity, options)
                 except ClusterError as error:
                     self._stop(patience=5.0)
-                    if attempt == TRIES:
+                    if attempt == TRIES or not self._port_was_taken():
                         raise
                     self.say(f"{error}; trying other ports")
                 except BaseException:
@@ -161,6 +161,11 @@ class PrivateCluster:
         self._await("the nodes", lambda: self._nodes_are_idle(options), every=0.2)
         self.say(f"up: cluster {identity['name']}, {options.nodes} nodes, {self.root}")
 
+    def _port_was_taken(self) -> bool:
+        """Return whether some daemon met a port that somebody took after we had looked."""
+        logs = [*self.paths.logs.glob("*"), self.paths.database / "mariadbd.log"]
+        return any(b"already in use" in log.read_bytes() for log in logs if log.is_file())
+
     def _register(self, name: str) -> None:
         """Add the cluster to accounting; slurmdbd listens a little before it answers."""
         environment = self.environment
@@ -168,6 +173,8 @@ class PrivateCluster:
 
         def added() -> bool:
             answer = ask(add, environment)
+            if "fatal:" in answer.err:  # a setting of `extra` that Slurm does not take
+                raise ClusterError(answer.err.strip().splitlines()[-1])
             return answer.ok or "already exists" in answer.out + answer.err
 
         self._await("slurmdbd", added, every=0.2)

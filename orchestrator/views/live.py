@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _SUMMARY_SECONDS = 60.0  # without a terminal: a sign of life at least this often
+_UNWATCHED_SECONDS = 15.0  # a watcher that was just started needs some
 _FRAME_LINES = 9  # summary, watcher, reports and margins around the bars
 _BAR_WIDTH = 20
 _NARROW_BAR_WIDTH = 6
@@ -62,6 +63,8 @@ class ChangeLog:
         self._pace = Pace()
         self._before: dict[str, JobRow] = {}
         self._spoke_at: float | None = None
+        self._first_look = True
+        self._watched_at: float | None = None  # None: the absence has been said
 
     def __enter__(self) -> Self:
         return self
@@ -82,10 +85,20 @@ class ChangeLog:
             self._say(line)
             self._spoke_at = now
         self._before = {row.id: row for row in rows}
+        self._say_unwatched(rows, watcher, now)
         if self._spoke_at is None or now - self._spoke_at >= _SUMMARY_SECONDS:
             stamp = time.strftime("%H:%M:%S", time.localtime(now))
             self._say(f"{stamp} {pace_line(rows, self._pace)}")
             self._spoke_at = now
+
+    def _say_unwatched(self, rows: Sequence[JobRow], watcher: Watcher, now: float) -> None:
+        """Say, once and not at the first look, that nobody moves the jobs."""
+        open_jobs = sum(map(is_open, rows))
+        if watcher.alive or not open_jobs or self._first_look:
+            self._watched_at, self._first_look = now, False
+        elif self._watched_at is not None and now - self._watched_at >= _UNWATCHED_SECONDS:
+            self._say(watcher_line(watcher, open_jobs=open_jobs, now=now)[0])
+            self._watched_at = None
 
 
 class LiveView:

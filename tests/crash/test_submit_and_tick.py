@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import durable.fault_points
 from orchestrator.fault_points import FAULT_POINTS
 from tests.contract.stub import lines, write_plan
 from tests.crash.orchestrator_child import specs
@@ -86,9 +87,22 @@ def test_local_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: in
     assert all(starts[job] == 1 for job in others)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(FAULT_POINTS) - SPECIAL - LOCAL_ONLY - SLURM_ONLY - REHEARSAL)
-)
+@pytest.mark.parametrize("name", sorted(durable.fault_points.FAULT_POINTS))
+@pytest.mark.parametrize("nth", [1, 4])
+def test_local_survives_a_kill_inside_every_primitive(tmp_path: Path, name: str, nth: int) -> None:
+    """Between the write, the fsync and the rename of whatever the orchestrator was publishing."""
+    home = tmp_path / "home"
+    write_plan(home, specs(COUNT), seconds_per_step=0.03)
+
+    killed = run(home, "local", f"{name}:kill@{nth}")
+    again = run(home, "local")
+
+    assert killed.returncode in (-9, 0), killed.stderr
+    assert again.returncode == 0, again.stderr
+    check_all_done_once(home, again.stdout)
+
+
+@pytest.mark.parametrize("name", FAKE)
 @pytest.mark.parametrize("nth", [1, 2])
 def test_fake_survives_a_kill_at_every_point(tmp_path: Path, name: str, nth: int) -> None:
     """The cluster, which outlives the orchestrator, never has a second copy of a job."""

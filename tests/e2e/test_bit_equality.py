@@ -82,7 +82,7 @@ def test_cold_processes_give_the_same_bits(tmp_path: Path, fork_server: ForkServ
     job.until_done(limit=1)
 
     assert outcome(job) == whole
-    assert job.result.resumed_steps == (7,)
+    assert job.result.resumed_steps in {(7,), (8,)}  # rank 1 was in step 5 or in step 6
 
 
 def test_a_halved_micro_batch_keeps_the_meaning_and_says_so(

@@ -39,8 +39,8 @@ STUB = Path(__file__).with_name("stub_rank.py")
 
 
 @cache
-def _started() -> PrivateCluster | str:
-    """Start the cluster of this process, or return why there is none."""
+def private_cluster() -> PrivateCluster | str:
+    """Return the cluster of this process, started at the first call, or why there is none."""
     why_not = missing()
     if why_not is not None:
         return why_not
@@ -61,7 +61,7 @@ def _started() -> PrivateCluster | str:
 @pytest.fixture
 def slurm_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateCluster]:
     """The run's private Slurm, with SLURM_CONF set; no job is left behind."""
-    cluster = _started()
+    cluster = private_cluster()
     if isinstance(cluster, str):
         if os.environ.get("CI"):
             pytest.fail(f"CI must run the Slurm tests, but {cluster}")

@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.devcluster.cluster import PrivateCluster
 from orchestrator.devcluster.daemons import own_processes
+from tests.slurm.private_cluster import until
 
 pytestmark = pytest.mark.slurm
 SCRIPT = Path(__file__).parents[2] / "scripts" / "slurm-cluster"
@@ -80,10 +81,12 @@ def test_down_ends_running_jobs_and_up_finds_the_old_state(directory: Path) -> N
     assert own_processes(directory) == []
 
     assert command("up", "--dir", str(directory)).returncode == 0
-    said = subprocess.run(
-        ["sacct", "-X", "-n", "-o", "JobName"], env=environment, capture_output=True, text=True
+    asked = ["sacct", "-X", "-n", "-S", "now-1hours", "-o", "JobName"]
+    until(
+        lambda: b"wrap" in subprocess.run(asked, env=environment, capture_output=True).stdout,
+        "accounting to tell of the job before",
+        seconds=20,
     )
-    assert "wrap" in said.stdout
 
 
 def _cmdline(pid: int) -> bytes:
@@ -95,7 +98,7 @@ def _cmdline(pid: int) -> bytes:
 
 def test_up_fails_when_a_daemon_cannot_start(directory: Path) -> None:
     """The message names the logs, and nothing is left running."""
-    up = command("up", "--dir", str(directory), "--set", "SelectType=select/nosuch")
+    up = command("up", "--dir", str(directory), "--set", "SlurmctldPort=1-x")
 
     assert up.returncode == 1
     assert str(directory) in up.stderr

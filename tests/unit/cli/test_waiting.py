@@ -29,8 +29,11 @@ class NoMover:
     def keep(self, watcher: Watcher) -> None:
         self.asked += 1
 
-    def close(self) -> str:
+    def detach(self) -> str:
         return ""
+
+    def close(self) -> None:
+        return None
 
 
 def wait(looks: Sequence[Sequence[JobRow]], *, timeout: float | None = None) -> WaitEnd:
@@ -97,6 +100,16 @@ def test_a_dead_background_watcher_is_started_again_but_not_in_a_hurry() -> None
     mover.keep(DEAD)
 
     assert started == [1]
+
+
+def test_letting_go_at_once_still_leaves_a_watcher() -> None:
+    """Ctrl-C before the first look must not leave jobs that nobody moves."""
+    started: list[int] = []
+
+    sentence = BackgroundMover(lambda: started.append(1)).detach()
+
+    assert started == [1]
+    assert "background watcher" in sentence
 
 
 class LoopService:

@@ -124,3 +124,18 @@ def test_the_pace_forgets_what_is_older_than_a_minute() -> None:
         pace.observe([job(1, step=step)], now=now)
 
     assert pace.remaining_seconds([job(1, step=20)]) == 40.0
+
+
+def test_jobs_that_nobody_moves_are_said_once() -> None:
+    """A log that only ever says "0 running" must name the command that helps, after a while."""
+    now = [0.0]
+    said: list[str] = []
+    log = ChangeLog(said.append, wall=lambda: now[0])
+
+    for _ in range(6):
+        log.update([job(1, S.QUEUED)], NOBODY)
+        now[0] += 10.0
+
+    assert [line for line in said if "orch watch" in line] == [
+        "watcher: none is alive; 1 job needs one. Start it: orch watch"
+    ]

@@ -1,0 +1,334 @@
+"""The whole of `orch` on a real Slurm: preempted jobs end with the weights of uninterrupted ones.
+
+    .venv/bin/python -m tests.slurm.proof [SCENARIO…]      # as root; all scenarios: half an hour
+
+Each scenario submits the same four jobs of two ranks with `orch submit`, takes all nodes away with a
+job in `high` while they train, and compares the results with local, uninterrupted runs. The tests
+run two of them (tests/slurm/test_proof.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.paths import JobDir, StateDir
+from jobs.contract.records import BadRecord, ExitRecord, ProgressRecord, read_record
+from jobs.history import read_history
+from jobs.matrix import load_matrix
+from jobs.spec import JobSpec
+from tests.e2e.harness import Bench
+from tests.slurm.private_cluster import clear, slurm, take_all_nodes, until
+from worker.forkserver import ForkServer
+
+ORCH = Path(sys.executable).with_name("orch")
+MATRIX = """\
+version: 1
+name: proof
+defaults:
+  model: {family: decoder, config: {n_layer: 2, n_embd: 64, n_head: 4, resid_pdrop: 0.1}}
+  method: {name: lora, rank: 8, alpha: 32, targets: [c_attn]}
+  task: {name: tsv, path: "package:quickstart"}
+  train: {steps: 100, global_batch: 8, micro_batch: 2, lr: 1e-3, evaluate_every_steps: 50}
+  engine: {ranks: 2, zero_stage: 2, precision: fp32, threads_per_rank: 1}
+matrix:
+  train.lr: [1e-3, 3e-3]
+seeds: [1, 2]
+resources: {memory_gb: 1, time_limit_minutes: 30}
+save: {every_steps: 50}
+grace_seconds: 10
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What the site does, and whether anybody watches."""
+
+    partition: str = "low"
+    watched: bool = False
+    preempt: bool = True
+    settings: tuple[str, ...] = ()  # --set KEY=VALUE
+    limit_minutes: int = 30
+    seeds: str = "[1, 2]"
+    seconds: float = 900  # until the results are there
+
+
+SCENARIOS = {
+    "watched": Scenario(watched=True),
+    "unwatched": Scenario(),
+    "cancel": Scenario(partition="lowcancel"),
+    "nograce": Scenario(partition="lownograce"),
+    # two jobs that need some three minutes each, in allocations of one
+    "limit": Scenario(
+        watched=True,
+        preempt=False,
+        settings=("train.steps=1500",),
+        limit_minutes=1,
+        seeds="[1]",
+        seconds=1800,
+    ),
+}
+
+
+@dataclass
+class Figures:
+    """What a scenario measured, in seconds."""
+
+    notice_to_exit: list[float] = field(default_factory=list)  # SIGTERM to a rank's last word
+    notice_to_free: float | None = None  # high submitted to high running on all nodes
+    dead: list[float] = field(default_factory=list)  # nodes free again to restarted
+    total: float = 0.0
+
+    def __str__(self) -> str:
+        exits = f"SIGTERM to exit at most {max(self.notice_to_exit, default=0):.1f} s"
+        free = "" if self.notice_to_free is None else f", nodes free {self.notice_to_free:.1f} s"
+        dead = f", restarted {max(self.dead):.0f} s after they were free" if self.dead else ""
+        return f"{exits}{free}{dead}, all done in {self.total:.0f} s"
+
+
+class Proof:
+    """One scenario in a state directory of its own."""
+
+    def __init__(self, root: Path, scenario: Scenario) -> None:
+        self.root, self.scenario = root, scenario
+        self.state = StateDir(root / "orch")
+        root.mkdir(parents=True, exist_ok=True)
+        text = MATRIX.replace("seeds: [1, 2]", f"seeds: {scenario.seeds}")
+        text = text.replace("limit_minutes: 30", f"limit_minutes: {scenario.limit_minutes}")
+        self.matrix = root / "proof.yaml"
+        self.matrix.write_text(text)
+        self.site = root / "site.yaml"
+        self.site.write_text(f"partition: {scenario.partition}\n")
+        self.site.chmod(0o600)
+        self.figures = Figures()
+
+    def specs(self) -> tuple[JobSpec, ...]:
+        """Return the jobs as submitted."""
+        return tuple(
+            JobSpec.model_validate_json(path.read_bytes())
+            for path in sorted(self.state.jobs.glob("*/spec.json"))
+        )
+
+    def jobs(self) -> list[JobDir]:
+        """Return the job directories."""
+        return [self.state.job(spec.id) for spec in self.specs()]
+
+    def orch(self, *words: str) -> Any:
+        """Run a verb; return its JSON document."""
+        done = subprocess.run(
+            [str(ORCH), *words, "--json"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=self.environment(),
+            cwd=self.root,
+        )
+        assert done.returncode == 0, f"orch {words}: {done.stdout}{done.stderr}"
+        return json.loads(done.stdout)
+
+    def environment(self) -> dict[str, str]:
+        """Return what the verbs run with."""
+        return {
+            **os.environ,
+            "ORCH_HOME": str(self.state.path),
+            "ORCH_SITE": str(self.site),
+            "HF_HUB_OFFLINE": "1",
+        }
+
+    @contextmanager
+    def watcher(self) -> Iterator[None]:
+        """Keep `orch watch` alive, if the scenario has one."""
+        if not self.scenario.watched:
+            yield
+            return
+        with (self.root / "watch.log").open("wb") as log:
+            process = subprocess.Popen(
+                [str(ORCH), "watch"],
+                stdout=log,
+                stderr=log,
+                env=self.environment(),
+                cwd=self.root,
+            )
+        try:
+            yield
+            assert process.poll() is None, (self.root / "watch.log").read_text()
+        finally:
+            process.terminate()
+            process.wait(30)
+
+    def submit(self) -> None:
+        """Submit the matrix and leave nobody behind."""
+        settings = [word for text in self.scenario.settings for word in ("--set", text)]
+        self.orch("submit", str(self.matrix), "--backend", "slurm", "--no-watch", *settings)
+
+    def run(self) -> None:
+        """Submit, preempt, wait for all results."""
+        started = time.monotonic()
+        self.submit()
+        with self.watcher():
+            if self.scenario.preempt:
+                self.preempt()
+            self.wait_done()
+        self.figures.total = time.monotonic() - started
+
+    def wait_done(self) -> None:
+        """Wait for all results; collect how long each attempt took to leave."""
+        until(self.done, "all results", seconds=self.scenario.seconds, every=1.0)
+        self.figures.notice_to_exit = [
+            record.seconds_from_notice
+            for job in self.jobs()
+            for path in job.attempts.glob("*/exit.r*.json")
+            if (record := read_record(path, ExitRecord)) and record.seconds_from_notice is not None
+        ]
+
+    def preempt(self) -> None:
+        """Take all nodes for a while once every job trains."""
+        until(lambda: all(map(training, self.jobs())), "all jobs to train", seconds=300)
+        asked = time.monotonic()
+        high = take_all_nodes(15)
+        until(lambda: state_of(high) == "RUNNING", "the high job to have all nodes", every=0.05)
+        self.figures.notice_to_free = time.monotonic() - asked
+        until(lambda: state_of(high) == "", "the high job to end", seconds=60)
+        until(lambda: ended_at(high), "its end to be recorded")
+        until(self.restarted, "all jobs to run again", seconds=300, every=0.5)
+        ids = ",".join(sorted({row["scheduler_id"].split("_")[0] for row in self.rows()}))
+        until(lambda: len(starts(ids)) == len(self.jobs()), "accounting to know the new starts")
+        self.figures.dead = [(start - ended_at(high)).total_seconds() for start in starts(ids)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what `orch status` says."""
+        rows: list[dict[str, Any]] = self.orch("status")["jobs"]
+        return rows
+
+    def restarted(self) -> bool:
+        """Return whether every job has a second attempt."""
+        return all(job.epoch(2).exists() for job in self.jobs())
+
+    def done(self) -> bool:
+        """Return whether every job has a result; fails early when a job ended without one."""
+        return all(job.result.exists() for job in self.jobs())
+
+    def check(self, reference: Mapping[str, tuple[str, dict[str, float]]]) -> None:
+        """Compare with the uninterrupted runs, and see that `orch` tells the truth."""
+        until(
+            lambda: all(row["state"] == "COMPLETED" for row in self.rows()),
+            "orch status to say COMPLETED",
+            seconds=90,
+            every=2.0,
+        )
+        rows = self.rows()
+        assert len(rows) == len(reference)
+        for row in rows:
+            assert row["attempts"] >= 2
+            assert row["lost_steps"] == 0, row
+            if self.scenario.preempt:
+                assert row["preemptions"] >= 1
+        for result in self.orch("results")["jobs"]:
+            weights, test = reference[result["id"]]
+            assert result["weights_digest"] == weights, result["name"]
+            assert result["metrics"]["test"] == test
+            assert result["exact"] is True
+        for job in self.jobs():
+            steps = [json.loads(line)["step"] for line in job.metrics.read_text().splitlines()]
+            assert len(steps) == len(set(steps)) or steps == sorted(steps)
+
+
+def training(job: JobDir) -> bool:
+    """Return whether the job's newest attempt has taken some steps and has some left."""
+    attempts = read_history(job).attempts
+    if not attempts:
+        return False
+    try:
+        record = read_record(job.attempt(attempts[-1].epoch).progress, ProgressRecord)
+    except BadRecord:
+        return False
+    return record is not None and record.phase == "training" and record.step >= 5
+
+
+def state_of(job_id: str) -> str:
+    """Return a job's state word, nothing when it is over."""
+    return slurm("squeue", "--noheader", "--jobs", job_id, "--format=%T").strip()
+
+
+def ended_at(job_id: str) -> datetime | None:
+    """Return when a job ended, as accounting has it."""
+    said = slurm("sacct", "-X", "-n", "-P", "-j", job_id, "-o", "End").strip()
+    return None if said in ("", "Unknown") else datetime.fromisoformat(said)
+
+
+def starts(ids: str) -> list[datetime]:
+    """Return the second start of each task, as accounting has it."""
+    lines = slurm("sacct", "-X", "-n", "-P", "-D", "-j", ids, "-o", "JobID,Start").splitlines()
+    times: dict[str, list[datetime]] = {}
+    for line in lines:
+        task, _, start = line.partition("|")
+        if start != "Unknown":
+            times.setdefault(task, []).append(datetime.fromisoformat(start))
+    return [sorted(found)[1] for found in times.values() if len(found) > 1]
+
+
+def references(
+    specs: tuple[JobSpec, ...], root: Path, server: ForkServer
+) -> dict[str, tuple[str, dict[str, float]]]:
+    """Run every job locally, uninterrupted; return weights digest and test metrics by id."""
+    found = {}
+    for spec in specs:
+        bench = Bench(root / spec.id, server, spec.semantic, spec.run, rank_timeout=60.0)
+        launched = bench.start()
+        try:
+            ended = launched.wait(600)
+        finally:
+            launched.end()
+        assert ended.exit_code == 0, ended.log()
+        assert bench.spec.id == spec.id
+        found[spec.id] = (bench.result.weights_digest, bench.result.metrics["test"])
+    return found
+
+
+def local_specs(scenario: Scenario, root: Path) -> tuple[JobSpec, ...]:
+    """Return the jobs that a scenario will submit."""
+    proof = Proof(root, scenario)
+    return tuple(load_matrix(proof.matrix).jobs)
+
+
+def main(words: list[str]) -> int:
+    """Run scenarios on a private cluster; print a line for each."""
+    from tests.slurm.private_cluster import GRACE, KILL_WAIT, private_cluster
+
+    cluster = private_cluster()
+    if isinstance(cluster, str):
+        print(f"no private Slurm: {cluster}", file=sys.stderr)
+        return 1
+    os.environ["SLURM_CONF"] = str(cluster.paths.slurm_conf)
+    print(
+        f"Slurm {slurm('sbatch', '--version').split()[1]}, GraceTime={GRACE} KillWait={KILL_WAIT}"
+    )
+    with tempfile.TemporaryDirectory(prefix="orch-proof-") as folder, ForkServer.start() as server:
+        for name in words or list(SCENARIOS):
+            proof = Proof(Path(folder) / name, SCENARIOS[name])
+            try:
+                proof.run()
+                expected = references(proof.specs(), Path(folder) / f"{name}-reference", server)
+                proof.check(expected)
+            finally:
+                clear()
+            attempts = [row["attempts"] for row in proof.rows()]
+            print(
+                f"{name}: {len(attempts)} jobs, attempts {attempts}, equal weights; {proof.figures}"
+            )
+            sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
