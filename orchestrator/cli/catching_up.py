@@ -7,7 +7,6 @@ not multiply the load on the controller.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,15 +28,15 @@ def is_stale(watcher: Watcher, *, now: float) -> bool:
     return watcher.last_tick is None or now - watcher.last_tick > FRESH_SECONDS
 
 
-def catch_up(home: Path, rows: Sequence[JobRow], watcher: Watcher) -> bool:
-    """Do one tick if jobs are open and the store is stale; return whether it may have changed.
+def catch_up(home: Path, rows: Sequence[JobRow]) -> bool:
+    """Do one tick if jobs are open; return whether the store may have changed.
 
     What stands in the way (the scheduler is silent, somebody else writes) is said, never raised:
     the verb then tells what the store has.
     """
     from orchestrator.views.status import is_open
 
-    if not is_stale(watcher, now=time.time()) or not any(map(is_open, rows)):
+    if not any(map(is_open, rows)):
         return False
     from durable.locks import Locked
 

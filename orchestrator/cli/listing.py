@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import streams
+from orchestrator.cli.catching_up import catch_up, is_stale
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.session import (
     has_state,
@@ -38,6 +39,8 @@ def show_status(
     if watch:
         return _keep_showing(service, selector, as_json=as_json)
     rows, watcher = service.rows(selector), service.watcher()
+    if is_stale(watcher, now=time.time()) and catch_up(home, rows):
+        rows, watcher = service.rows(selector), service.watcher()
     if as_json:
         from orchestrator.views.documents import status_document
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import streams
-from orchestrator.cli.catching_up import catch_up
+from orchestrator.cli.catching_up import catch_up, is_stale
 from orchestrator.cli.exits import Exit, Stop
 from orchestrator.cli.options import Json, Selector
 from orchestrator.cli.session import (
@@ -61,7 +62,8 @@ def results(
 
 def _read(home: Path, selector: str | None) -> list[ResultRow]:
     reader = open_reading(home)
-    catch_up(home, reader.rows(selector), reader.watcher())
+    if is_stale(reader.watcher(), now=time.time()):
+        catch_up(home, reader.rows(selector))
     return reader.results(selector)
 
 
