@@ -12,7 +12,7 @@ from checkpoints.manifest import Base
 from checkpoints.store import CheckpointStore
 from durable.faults import hit
 from durable.files import private_dir
-from jobs.spec import JobSpec, ModelSpec, Semantic, semantic_digest
+from jobs.spec import Semantic, semantic_digest
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
 from worker.channel import Channel
@@ -23,13 +23,14 @@ from worker.failures import Misconfigured
 from worker.machine import environment, prepare_machine, seed_everything
 from worker.methods import apply_method
 from worker.metrics import Curve
-from worker.models import find_model, load_model
+from worker.models import load_model
 from worker.order import DataOrder
 from worker.preemption import Preemption
 from worker.progress import Progress
 from worker.rendezvous import bound_collectives, connect
 from worker.session import Data, Session
 from worker.snapshot import base_digest
+from worker.sources import model_source, tokenizer_source
 from worker.standing import Standing
 from worker.store_client import BoundedStore
 from worker.tasks import load_task
@@ -92,7 +93,9 @@ def build_data(attempt: Attempt) -> tuple[Any, Data]:
     train = task.splits["train"]
     tokenizer = load_tokenizer(
         semantic.model.tokenizer,
-        path=_tokenizer_source(semantic.model, spec, site.models_root),
+        path=tokenizer_source(
+            semantic.model, base_dir=spec.run.base_dir, models_root=site.models_root
+        ),
         texts=(text for row in train for text in (row["input"], row["output"])),
     )
     encoder = Encoder(
@@ -126,9 +129,7 @@ def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
     """Return the base model and its identity, still without digest."""
     spec, site = attempt.spec, attempt.assignment.site
     model = spec.semantic.model
-    source = None
-    if model.path is not None:
-        source = find_model(model.path, base_dir=spec.run.base_dir, models_root=site.models_root)
+    source = model_source(model, base_dir=spec.run.base_dir, models_root=site.models_root)
     built = load_model(
         model, source=source, tokenizer=tokenizer, max_length=spec.semantic.task.max_length
     )
@@ -141,13 +142,6 @@ def takes_num_items(model: torch.nn.Module) -> bool:
     """Tell whether the model's loss can be divided by a given number of tokens."""
     parameters = inspect.signature(model.forward).parameters.values()
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
-
-
-def _tokenizer_source(model: ModelSpec, spec: JobSpec, models_root: str | None) -> Any:
-    path = model.tokenizer.path or model.path  # a model brings its own
-    if path is None:
-        return None
-    return find_model(path, base_dir=spec.run.base_dir, models_root=models_root)
 
 
 def _geometry(attempt: Attempt) -> BatchGeometry:

@@ -20,32 +20,12 @@ from worker.failures import Misconfigured
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx", "seq_length")
 
 
-def find_model(path: str, *, base_dir: str | None, models_root: str | None) -> Path | str:
-    """Return a model's directory, or the hub id itself when the hub's cache must answer.
-
-    Raises `Misconfigured` for an absolute path, or one with `./`, that does not exist.
-    """
-    if Path(path).is_absolute():
-        candidates = [Path(path)]
-    else:
-        candidates = [Path(root) / path for root in (models_root, base_dir) if root]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    if Path(path).is_absolute() or path.startswith((".", "~")):
-        raise Misconfigured(
-            f"model.path {path!r}: no such directory; give an existing one,"
-            " or put the model below models_root of site.yaml"
-        )
-    return path
-
-
 def load_model(
     spec: ModelSpec, *, source: Path | str | None, tokenizer: Any, max_length: int
 ) -> torch.nn.Module:
     """Return the model in float32 on the CPU, with an embedding for every token.
 
-    `source` is what `find_model` found, None for `spec.config`. Raises `Misconfigured`.
+    `source` is what `sources.model_source` found, None for `spec.config`. Raises `Misconfigured`.
     """
     if spec.family not in BUILDERS:
         known = ", ".join(sorted(BUILDERS))

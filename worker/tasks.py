@@ -11,18 +11,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.spec import TaskSpec, canonical_json
 from worker.failures import Misconfigured
+from worker.sources import task_files
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-SPLITS = ("train", "dev", "test")
-PACKAGE_PREFIX = "package:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +34,13 @@ def load_task(spec: TaskSpec, *, base_dir: str | None, data_root: str | None) ->
     """Return the task's examples. Raises `Misconfigured` naming file and line."""
     from datasets import Dataset
 
-    directory = find_task(spec.path, base_dir=base_dir, data_root=data_root)
+    files = task_files(spec, base_dir=base_dir, data_root=data_root)
     digest = hashlib.sha256()
     # What decides how bytes become examples is part of the data's identity.
     reading = spec.model_dump(mode="json", exclude={"path"})
     digest.update(canonical_json(reading))
     splits = {}
-    for split in SPLITS:
-        path = split_file(directory, split, spec.name)
+    for split, path in files.items():
         data = path.read_bytes()
         digest.update(f"\n{split} {len(data)}\n".encode() + data)
         rows = list(READERS[spec.name](path, data, spec))
@@ -55,39 +51,6 @@ def load_task(spec: TaskSpec, *, base_dir: str | None, data_root: str | None) ->
         inputs, outputs = zip(*rows, strict=True)
         splits[split] = Dataset.from_dict({"input": list(inputs), "output": list(outputs)})
     return Task(splits=splits, digest="sha256:" + digest.hexdigest())
-
-
-def find_task(path: str, *, base_dir: str | None, data_root: str | None) -> Path:
-    """Return a task's directory: shipped, absolute, below data_root, or beside the matrix."""
-    if path.startswith(PACKAGE_PREFIX):
-        name = path.removeprefix(PACKAGE_PREFIX)
-        candidates = [Path(str(resources.files("jobs"))) / "data" / name]
-    elif Path(path).is_absolute():
-        candidates = [Path(path)]
-    else:
-        candidates = [Path(root) / path for root in (data_root, base_dir) if root]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate
-    looked = ", ".join(str(candidate) for candidate in candidates) or "nowhere: no root is set"
-    raise Misconfigured(
-        f"task.path {path!r}: no such directory (looked at {looked});"
-        " give an absolute path, or set data_root in site.yaml"
-    )
-
-
-def split_file(directory: Path, split: str, kind: str) -> Path:
-    """Return the one file of a split. Raises `Misconfigured` for none or several."""
-    exact = directory / f"{split}.{kind}"
-    if exact.is_file():
-        return exact
-    found = sorted(directory.glob(f"*_{split}.{kind}"))
-    if len(found) != 1:
-        what = f"{len(found)} files named *_{split}.{kind}" if found else "neither"
-        raise Misconfigured(
-            f"{directory}: needs {split}.{kind} or one *_{split}.{kind}; there is {what}"
-        )
-    return found[0]
 
 
 def _lines(path: Path, data: bytes) -> Iterator[tuple[int, str]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from durable.clock import Clock, SystemClock
 from durable.faults import hit
+from orchestrator.facts import Patience
 from orchestrator.schedulers.base import (
     OVER,
     Found,
@@ -44,7 +45,7 @@ from orchestrator.schedulers.slurm_options import (
 )
 from orchestrator.schedulers.slurm_parse import compress_ranges
 from orchestrator.schedulers.slurm_queries import Accounts, NoAnswer, read_accounts, read_queue
-from orchestrator.schedulers.slurm_submit import submit_script, write_script
+from orchestrator.schedulers.slurm_submit import SBATCH_SECONDS, submit_script, write_script
 from orchestrator.site_schema import Site
 
 CONTROL_SECONDS = 20.0
@@ -58,6 +59,8 @@ class SlurmScheduler:
     """The cluster that SLURM_CONF (or the machine) names; `site` says how to ask it."""
 
     name = "slurm"
+    # A killed sbatch's request may still lie in a busy controller's queue.
+    patience = Patience(quiet_seconds=SBATCH_SECONDS + 60.0)
 
     def __init__(self, home: Path, *, site: Site | None = None, clock: Clock | None = None) -> None:
         self.home = home

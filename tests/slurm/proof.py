@@ -2,9 +2,9 @@
 
     .venv/bin/python -m tests.slurm.proof [SCENARIO…]      # as root; all scenarios: half an hour
 
-Each scenario submits the same four jobs of two ranks with `orch submit`, takes all nodes away with a
-job in `high` while they train, and compares the results with local, uninterrupted runs. The tests
-run two of them (tests/slurm/test_proof.py).
+Each scenario submits the same four jobs of two ranks with `orch submit`, takes all nodes away with
+a job in `high` while they train, and compares the results with local, uninterrupted runs. Three of
+them are tests, too (tests/slurm/test_proof.py).
 """
 
 from __future__ import annotations
@@ -171,15 +171,16 @@ class Proof:
         settings = [word for text in self.scenario.settings for word in ("--set", text)]
         self.orch("submit", str(self.matrix), "--backend", "slurm", "--no-watch", *settings)
 
-    def run(self) -> None:
-        """Submit, preempt, wait for all results."""
+    def run(self, *beside: Proof) -> None:
+        """Submit, preempt, wait for all results; `beside`: others that are submitted already."""
         started = time.monotonic()
         self.submit()
         with self.watcher():
             if self.scenario.preempt:
-                self.preempt()
-            self.wait_done()
-        self.figures.total = time.monotonic() - started
+                self.preempt(*beside)
+            for proof in (self, *beside):
+                proof.wait_done()
+                proof.figures.total = time.monotonic() - started
 
     def wait_done(self) -> None:
         """Wait for all results; collect how long each attempt took to leave."""
@@ -191,9 +192,10 @@ class Proof:
             if (record := read_record(path, ExitRecord)) and record.seconds_from_notice is not None
         ]
 
-    def preempt(self) -> None:
+    def preempt(self, *beside: Proof) -> None:
         """Take all nodes for a while once every job trains."""
-        until(lambda: all(map(training, self.jobs())), "all jobs to train", seconds=300)
+        every = [job for proof in (self, *beside) for job in proof.jobs()]
+        until(lambda: all(map(training, every)), "all jobs to train", seconds=300)
         asked = time.monotonic()
         high = take_all_nodes(15)
         until(lambda: state_of(high) == "RUNNING", "the high job to have all nodes", every=0.05)

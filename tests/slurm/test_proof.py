@@ -43,13 +43,11 @@ def test_jobs_come_back_from_cancel_and_without_grace_with_no_watcher_alive(
     slurm_cluster: PrivateCluster, fork_server: ForkServer, tmp_path: Path
 ) -> None:
     """PreemptMode=CANCEL, and GraceTime=0: after `orch submit` no orchestrator lives."""
-    two = "[1]"
-    cancel = Proof(tmp_path / "cancel", replace(SCENARIOS["cancel"], seeds=two))
-    nograce = Proof(tmp_path / "nograce", replace(SCENARIOS["nograce"], seeds=two))
+    cancel = Proof(tmp_path / "cancel", replace(SCENARIOS["cancel"], seeds="[1]"))
+    nograce = Proof(tmp_path / "nograce", replace(SCENARIOS["nograce"], seeds="[1]"))
     nograce.submit()
 
-    cancel.run()
-    nograce.wait_done()
+    cancel.run(nograce)
 
     for proof in (cancel, nograce):
         print(f"\n{proof.scenario.partition}: {proof.figures}")

@@ -11,11 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.sources import content_digest
 from jobs.spec import TaskSpec, TokenizerSpec
 from tests.e2e.harness import write_task
 from worker.collate import IGNORED, Encoder, Sample, collate, labelled_tokens
 from worker.failures import Misconfigured
-from worker.tasks import find_task, load_task
+from worker.sources import task_files
+from worker.tasks import load_task
 from worker.vocabulary import train_tokenizer, vocabulary_digest
 
 TEXTS = ["red item 1 of train", "warm", "a café – ünïcode \U0001f600", "tab\tand\nnewline"]
@@ -101,12 +103,30 @@ def test_where_a_task_is_looked_for(tmp_path: Path) -> None:
         write_task(tmp_path / root / "task")
     roots = {"base_dir": str(tmp_path / "matrix"), "data_root": str(tmp_path / "site")}
 
-    assert find_task("task", **roots) == tmp_path / "site" / "task"
-    assert find_task("task", **roots | {"data_root": None}) == tmp_path / "matrix" / "task"
+    def found(path: str, **changed: str | None) -> Path:
+        task = spec(tmp_path).model_copy(update={"path": path})
+        return task_files(task, **roots | changed)["dev"].parent
+
+    assert found("task") == tmp_path / "site" / "task"
+    assert found("task", data_root=None) == tmp_path / "matrix" / "task"
     with pytest.raises(Misconfigured, match="site/other"):
-        find_task("other", **roots)
-    with pytest.raises(Misconfigured, match="no such directory"):
-        find_task("package:nowhere", **roots)
+        found("other")
+    for path in ("package:nowhere", "package:../quickstart"):
+        with pytest.raises(Misconfigured, match="is shipped"):
+            found(path)
+
+
+def test_data_edited_after_the_submission_are_refused(tmp_path: Path) -> None:
+    """A result must not stand under the id of other data."""
+    write_task(tmp_path)
+    task = spec(tmp_path)
+    files = task_files(task, base_dir=None, data_root=None)
+    submitted = task.model_copy(update={"content_digest": content_digest(list(files.values()))})
+    assert task_files(submitted, base_dir=None, data_root=None) == files
+    files["dev"].write_text(files["dev"].read_text() + "one more\tgood\n")
+
+    with pytest.raises(Misconfigured, match="changed since the job was submitted"):
+        task_files(submitted, base_dir=None, data_root=None)
 
 
 def test_training_a_tokenizer_is_deterministic_across_processes() -> None:

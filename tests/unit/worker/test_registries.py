@@ -9,8 +9,9 @@ from jobs import catalog
 from jobs.spec import ModelSpec, TokenizerSpec
 from worker.failures import Misconfigured
 from worker.methods import METHODS, apply_method
-from worker.models import BUILDERS, find_model, load_model
-from worker.tasks import READERS, SPLITS
+from worker.models import BUILDERS, load_model
+from worker.sources import model_source
+from worker.tasks import READERS
 from worker.vocabulary import train_tokenizer
 
 TOKENIZER = train_tokenizer(TokenizerSpec(vocab_size=300), ["some text"])
@@ -27,7 +28,6 @@ def test_names_agree() -> None:
     """What the catalog offers, the worker has; nothing else."""
     assert set(METHODS) == set(catalog.METHOD_FAMILIES)
     assert set(READERS) == set(catalog.TASKS)
-    assert set(SPLITS) == set(catalog.SPLITS)
     assert set(BUILDERS) == set().union(*catalog.METHOD_FAMILIES.values())
 
 
@@ -61,8 +61,9 @@ def test_what_cannot_be_built_is_refused_with_the_field() -> None:
     odd = {"family": "decoder", "config": {"n_embd": 30, "n_head": 4}}
     with pytest.raises(Misconfigured, match=r"model\.config of gpt2"):
         load_model(ModelSpec.model_validate(odd), source=None, tokenizer=TOKENIZER, max_length=8)
+    nowhere = ModelSpec.model_validate({"family": "decoder", "path": "/nowhere"})
     with pytest.raises(Misconfigured, match=r"model\.path '/nowhere'"):
-        find_model("/nowhere", base_dir=None, models_root=None)
+        model_source(nowhere, base_dir=None, models_root=None)
     missing = ModelSpec.model_validate({"family": "decoder", "path": "nobody/nothing"})
     with pytest.raises(Misconfigured, match="present locally"):
         load_model(missing, source="nobody/nothing", tokenizer=TOKENIZER, max_length=8)

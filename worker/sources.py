@@ -1,0 +1,71 @@
+"""Where an attempt finds its task and its model: by the rule of the submission, and unchanged.
+
+A job's id covers the digest of the local files that it was submitted with. Files that were edited
+since would give a result under the wrong id, so they are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs import sources
+from jobs.catalog import SPLITS
+from jobs.spec import ModelSpec, TaskSpec
+from worker.failures import Misconfigured
+
+
+def task_files(task: TaskSpec, *, base_dir: str | None, data_root: str | None) -> dict[str, Path]:
+    """Return the file of each split. Raises `Misconfigured`."""
+    try:
+        directory = sources.find_task(
+            task.path, base_dir=_path(base_dir), data_root=_path(data_root)
+        )
+        files = {split: sources.split_file(directory, split, task.name) for split in SPLITS}
+    except sources.SourceMissing as error:
+        raise Misconfigured(f"task.path {task.path!r}: {error}; {error.fix}") from error
+    _check_unchanged(f"task.path {task.path!r}", list(files.values()), task.content_digest)
+    return files
+
+
+def model_source(
+    model: ModelSpec, *, base_dir: str | None, models_root: str | None
+) -> Path | str | None:
+    """Return the model's directory or hub id, None for `model.config`. Raises `Misconfigured`."""
+    if model.path is None:
+        return None
+    found = _find_model("model.path", model.path, base_dir, models_root)
+    if isinstance(found, Path):
+        files = sources.model_files(found)
+        _check_unchanged(f"model.path {model.path!r}", files, model.content_digest)
+    return found
+
+
+def tokenizer_source(
+    model: ModelSpec, *, base_dir: str | None, models_root: str | None
+) -> Path | str | None:
+    """Return where the tokenizer is, None to train one. Raises `Misconfigured`."""
+    path = model.tokenizer.path or model.path  # a model brings its own
+    if path is None:
+        return None
+    key = "model.tokenizer.path" if model.tokenizer.path else "model.path"
+    return _find_model(key, path, base_dir, models_root)
+
+
+def _find_model(key: str, path: str, base_dir: str | None, models_root: str | None) -> Path | str:
+    try:
+        return sources.find_model(path, base_dir=_path(base_dir), models_root=_path(models_root))
+    except sources.SourceMissing as error:
+        raise Misconfigured(f"{key} {path!r}: {error}; {error.fix}") from error
+
+
+def _check_unchanged(what: str, files: Sequence[Path], submitted: str | None) -> None:
+    if submitted is not None and sources.content_digest(files) != submitted:
+        raise Misconfigured(
+            f"{what}: the files have changed since the job was submitted; submit the matrix again"
+            " (the changed data make a new job), or put the old files back"
+        )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text is not None else None
