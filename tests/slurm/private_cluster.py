@@ -11,7 +11,6 @@ import atexit
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,12 +47,10 @@ def private_cluster() -> PrivateCluster | str:
     root = Path(tempfile.mkdtemp(prefix="orch-slurm-", dir="/var/tmp"))
     root.chmod(0o755)
     cluster = PrivateCluster(root, say=lambda line: print(line, file=sys.stderr))
-
-    def stop() -> None:
-        cluster.down()
-        shutil.rmtree(root, ignore_errors=True)
-
-    atexit.register(stop)
+    # Ends the cluster as soon as this process is gone, however it went: its pipe is then closed.
+    down = f"cat; exec {sys.executable} -P -m orchestrator.devcluster down --purge --dir {root}"
+    guard = subprocess.Popen(["sh", "-c", down], stdin=subprocess.PIPE, start_new_session=True)
+    atexit.register(guard.communicate)
     cluster.up(ClusterOptions(nodes=NODES, grace=GRACE, kill_wait=KILL_WAIT))
     return cluster
 

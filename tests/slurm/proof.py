@@ -217,7 +217,14 @@ class Proof:
         return all(job.epoch(2).exists() for job in self.jobs())
 
     def done(self) -> bool:
-        """Return whether every job has a result; fails early when a job ended without one."""
+        """Return whether every job has a result; fails early when a worker failed.
+
+        Reads files only: `orch status` would look at Slurm and help where nobody shall help.
+        """
+        for job in self.jobs():
+            for path in job.attempts.glob("*/exit.r*.json"):
+                record = read_record(path, ExitRecord)
+                assert record is None or record.error is None, record.error
         return all(job.result.exists() for job in self.jobs())
 
     def check(self, reference: Mapping[str, tuple[str, dict[str, float]]]) -> None:

@@ -71,7 +71,7 @@ def test_crossfit_names_and_jsonl(tmp_path: Path) -> None:
         ("dev.tsv", b"a\tb\na\tb\tc\n", r"dev\.tsv:2: has 3 columns"),
         ("test.tsv", b"\n", r"test\.tsv: has no examples"),
         ("train.tsv", b"\xff\tb\n", r"train\.tsv: not UTF-8 at byte 0"),
-        ("dev.tsv", None, r"needs dev\.tsv"),
+        ("dev.tsv", None, r"no dev\.tsv"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_line(
