@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
 from durable.files import publish_file
+from jobs.contract.paths import AttemptDir
 from worker.failures import PeerLost
 from worker.layout import Layout
 
@@ -85,7 +86,7 @@ def _choose_interface(layout: Layout, interface: str | None) -> None:
 
 
 def _serve(layout: Layout, published: Path, timeout: datetime.timedelta) -> Any:
-    address = LOOPBACK if layout.one_node else socket.gethostbyname(layout.hosts[0])
+    address = LOOPBACK if layout.one_node else own_address(layout.hosts[0], socket.gethostname())
     listener = listen(address, ports(None if layout.one_node else layout.port_seed))
     port = listener.getsockname()[1]
     store = dist.TCPStore(
@@ -104,9 +105,30 @@ def _serve(layout: Layout, published: Path, timeout: datetime.timedelta) -> Any:
     return store
 
 
+def own_address(*names: str) -> str:
+    """Return an address of this host that other hosts can reach, by its names in this order.
+
+    A scheduler's node names may be aliases that no resolver knows, and a host's own name often
+    means loopback to itself (Debian's 127.0.1.1): that is the last choice. Raises OSError.
+    """
+    found: list[str] = []
+    problem: OSError | None = None
+    for name in names:
+        try:
+            found.append(socket.gethostbyname(name))
+        except OSError as error:
+            problem = problem or error
+    if not found:
+        raise problem or OSError("this host has no name")
+    return next((address for address in found if not address.startswith("127.")), found[0])
+
+
 def _join(layout: Layout, published: Path, timeout: datetime.timedelta) -> Any:
     deadline = time.monotonic() + timeout.total_seconds()
+    ended = AttemptDir(published.parent).exit_record(0)
     while not published.exists():
+        if ended.exists():
+            raise PeerLost("rank 0 ended before the ranks had met")
         if time.monotonic() > deadline:
             raise PeerLost(f"{published}: rank 0 published no address in time")
         time.sleep(POLL_SECONDS)

@@ -22,10 +22,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from durable.processes import ProcessIdentity
 from jobs.contract.paths import JobDir, StateDir
-from jobs.contract.records import BadRecord, ExitRecord, ProgressRecord, read_record
-from jobs.history import read_history
-from jobs.matrix import load_matrix
+from jobs.contract.records import EpochRecord, ExitRecord, read_record
 from jobs.spec import JobSpec
 from tests.e2e.harness import Bench
 from tests.slurm.private_cluster import clear, slurm, take_all_nodes, until
@@ -39,14 +38,21 @@ defaults:
   model: {family: decoder, config: {n_layer: 2, n_embd: 64, n_head: 4, resid_pdrop: 0.1}}
   method: {name: lora, rank: 8, alpha: 32, targets: [c_attn]}
   task: {name: tsv, path: "package:quickstart"}
-  train: {steps: 100, global_batch: 8, micro_batch: 2, lr: 1e-3, evaluate_every_steps: 50}
+  train: {steps: 60, global_batch: 8, micro_batch: 2, lr: 1e-3, evaluate_every_steps: 30}
   engine: {ranks: 2, zero_stage: 2, precision: fp32, threads_per_rank: 1}
 matrix:
   train.lr: [1e-3, 3e-3]
 seeds: [1, 2]
 resources: {memory_gb: 1, time_limit_minutes: 30}
-save: {every_steps: 50}
+save: {every_steps: 30}
 grace_seconds: 10
+"""
+# However fast the machine is, every job is in the middle of its training when the preemption
+# comes: rank 0 stops itself after step 20, once, and Slurm's own SIGCONT lets it go on.
+STOP = """\
+rank_timeout_seconds: 300
+setup:
+  - '[ "${SLURM_RESTART_COUNT:-0}" != 0 ] || export ORCH_FAULT="loop.after_step[rank=0]:stop@20"'
 """
 
 
@@ -60,6 +66,7 @@ class Scenario:
     settings: tuple[str, ...] = ()  # --set KEY=VALUE
     limit_minutes: int = 30
     seeds: str = "[1, 2]"
+    nodes: int | None = None  # resources.nodes
     seconds: float = 900  # until the results are there
 
 
@@ -105,10 +112,12 @@ class Proof:
         root.mkdir(parents=True, exist_ok=True)
         text = MATRIX.replace("seeds: [1, 2]", f"seeds: {scenario.seeds}")
         text = text.replace("limit_minutes: 30", f"limit_minutes: {scenario.limit_minutes}")
+        if scenario.nodes:
+            text = text.replace("resources: {", f"resources: {{nodes: {scenario.nodes}, ")
         self.matrix = root / "proof.yaml"
         self.matrix.write_text(text)
         self.site = root / "site.yaml"
-        self.site.write_text(f"partition: {scenario.partition}\n")
+        self.site.write_text(f"partition: {scenario.partition}\n{STOP if scenario.preempt else ''}")
         self.site.chmod(0o600)
         self.figures = Figures()
 
@@ -242,6 +251,7 @@ class Proof:
             assert row["lost_steps"] == 0, row
             if self.scenario.preempt:
                 assert row["preemptions"] >= 1
+                assert row["attempts"] == 2
         for result in self.orch("results")["jobs"]:
             weights, test = reference[result["id"]]
             assert result["weights_digest"] == weights, result["name"]
@@ -253,15 +263,12 @@ class Proof:
 
 
 def training(job: JobDir) -> bool:
-    """Return whether the job's newest attempt has taken some steps and has some left."""
-    attempts = read_history(job).attempts
-    if not attempts:
+    """Return whether rank 0 of the job's newest attempt has stopped itself in its training."""
+    claims = sorted(job.epochs.iterdir()) if job.epochs.is_dir() else []
+    record = read_record(claims[-1], EpochRecord) if claims else None
+    if record is None:
         return False
-    try:
-        record = read_record(job.attempt(attempts[-1].epoch).progress, ProgressRecord)
-    except BadRecord:
-        return False
-    return record is not None and record.phase == "training" and record.step >= 5
+    return ProcessIdentity(record.boot_id, record.pid, record.pid_start).stopped()
 
 
 def state_of(job_id: str) -> str:
@@ -302,12 +309,6 @@ def references(
         assert bench.spec.id == spec.id
         found[spec.id] = (bench.result.weights_digest, bench.result.metrics["test"])
     return found
-
-
-def local_specs(scenario: Scenario, root: Path) -> tuple[JobSpec, ...]:
-    """Return the jobs that a scenario will submit."""
-    proof = Proof(root, scenario)
-    return tuple(load_matrix(proof.matrix).jobs)
 
 
 def main(words: list[str]) -> int:

@@ -42,8 +42,8 @@ def test_four_jobs_of_two_ranks_survive_a_preemption_with_a_watcher_alive(
 def test_jobs_come_back_from_cancel_and_without_grace_with_no_watcher_alive(
     slurm_cluster: PrivateCluster, fork_server: ForkServer, tmp_path: Path
 ) -> None:
-    """PreemptMode=CANCEL, and GraceTime=0: after `orch submit` no orchestrator lives."""
-    cancel = Proof(tmp_path / "cancel", replace(SCENARIOS["cancel"], seeds="[1]"))
+    """PreemptMode=CANCEL (ranks on two nodes), and GraceTime=0: no orchestrator lives meanwhile."""
+    cancel = Proof(tmp_path / "cancel", replace(SCENARIOS["cancel"], seeds="[1]", nodes=2))
     nograce = Proof(tmp_path / "nograce", replace(SCENARIOS["nograce"], seeds="[1]"))
     nograce.submit()
 
