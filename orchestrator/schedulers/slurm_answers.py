@@ -64,23 +64,27 @@ def _over(
     records: Sequence[AccountRow],
     accounts: Accounts | str | None,
 ) -> Answer:
-    """Answer for a task that the queue still lists as over; accounting may add how."""
+    """Answer for a task that the queue still lists as over.
+
+    How a task failed and who cancelled it is known to accounting alone, some seconds later.
+    """
     last = records[-1] if records and records[-1].state in OVER else None
-    by_person = False
-    if state is TaskState.CANCELLED:
-        if last is not None:
-            by_person = last.by_uid is not None
-        elif isinstance(accounts, Accounts) and not accounts.kept:
-            by_person = True  # nobody can tell: a cancel is never undone on a guess
-        else:
-            return Unreachable(reason="cancelled, and accounting does not say yet by whom")
+    needed = state in (TaskState.FAILED, TaskState.CANCELLED)
+    if last is None and needed and isinstance(accounts, Accounts) and accounts.kept:
+        return Known(
+            state=TaskState.COMPLETING,
+            reason=f"{row.word}; accounting does not say yet how",
+            nodes=row.nodes,
+        )
+    if last is None and state is TaskState.CANCELLED and not isinstance(accounts, Accounts):
+        return Unreachable(reason=f"cancelled, and accounting does not say by whom: {accounts}")
     return Known(
         state=state,
         reason=row.reason,
         nodes=row.nodes,
-        exit_code=last.exit_code if last else None,
-        restarts=max(0, len(records) - 1),
-        by_person=by_person,
+        exit_code=_exit_code(state, last),
+        # Without any accounting nobody can tell, and a cancel is never undone on a guess.
+        by_person=state is TaskState.CANCELLED and (last is None or last.by_uid is not None),
     )
 
 
@@ -99,10 +103,16 @@ def _remembered(records: Sequence[AccountRow], key: TaskKey) -> Answer:
         return Absent()
     return Known(
         state=last.state,
-        exit_code=last.exit_code,
-        restarts=len(records) - 1,
+        exit_code=_exit_code(last.state, last),
         by_person=last.by_uid is not None,
     )
+
+
+def _exit_code(state: TaskState, last: AccountRow | None) -> int | None:
+    """Return the script's exit code where it means something."""
+    if state is TaskState.COMPLETED:
+        return 0
+    return last.exit_code if last is not None and state is TaskState.FAILED else None
 
 
 def _records(accounts: Accounts, key: TaskKey) -> tuple[AccountRow, ...]:

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.slurm
 
 @pytest.fixture
 def cluster(slurm_cluster: PrivateCluster, tmp_path: Path) -> Cluster:
-    """Stub workers of a second, one a node."""
+    """Stub workers of nine seconds, one a node: accounting names a canceller some seconds late."""
     home = tmp_path / "home"
-    write_plan(home, [make_spec(seed) for seed in range(1, NODES + 2)], seconds_per_step=0.35)
+    write_plan(home, [make_spec(seed) for seed in range(1, NODES + 2)], seconds_per_step=3)
     shim = home / "python"
     shim.write_text(
         f'#!/bin/sh\ncase "$3" in worker)\n    shift 3\n'

@@ -123,7 +123,7 @@ def test_without_accounting_live_tasks_are_known_and_missing_ones_are_not_lost(
         assert isinstance(answers[live_key], Known)
         assert isinstance(answers[nobody], Unreachable)
         # the queue remembers an end for MinJobAge
-        assert stub_jobs.wait(ended_key, T.COMPLETED).exit_code is None
+        assert stub_jobs.wait(ended_key, T.COMPLETED).exit_code == 0
 
     until(lambda: stub_jobs.look(nobody) == Absent(), "accounting to answer")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from tests.slurm.private_cluster import (
 
 pytestmark = pytest.mark.slurm
 T = TaskState
+ROOT = Path(__file__).parents[2]
 
 
 def start_now(key: TaskKey) -> None:
@@ -118,6 +121,19 @@ def test_a_worker_without_progress_is_stopped_after_three_restarts(stub_jobs: St
     assert end.exit_code == 75
     assert len(stub_jobs.starts(spec)) == 4
     assert "orch: stop: no progress" in stub_jobs.output(key)
+
+
+def test_with_an_orchestrator_alive_it_is_stopped_just_as_early(stub_jobs: StubJobs) -> None:
+    """The reconciler agrees with the script and does not submit what the script has stopped."""
+    specs = stub_jobs.specs(1, leave_at_once=True)
+    (stub_jobs.home / "specs.jsonl").write_bytes(specs[0].to_json())
+    argv = [sys.executable, "-m", "tests.slurm.orchestrator_child", str(stub_jobs.home), "submit"]
+
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=150, cwd=ROOT)
+
+    assert done.returncode == 0, done.stderr
+    assert [(row["state"], row["attempts"]) for row in json.loads(done.stdout)] == [("FAILED", 4)]
+    assert len(stub_jobs.starts(specs[0])) == 4
 
 
 def test_a_persons_scancel_is_not_undone(stub_jobs: StubJobs) -> None:

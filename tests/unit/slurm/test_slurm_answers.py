@@ -82,12 +82,12 @@ def test_missing_everywhere_is_absent_only_if_accounting_answered() -> None:
 
 
 def test_the_end_comes_from_accounting_when_the_queue_forgot() -> None:
-    """The last record counts; the earlier ones are restarts."""
+    """The last record counts; the earlier ones are former lives of the same task."""
     first = replace(RECORD, state=T.PREEMPTED, word="PREEMPTED", submitted="2025-12-31T00:00:00")
 
     found = ask(None, Accounts(rows=(RECORD, first)))
 
-    assert found == Known(state=T.FAILED, exit_code=1, restarts=1)
+    assert found == Known(state=T.FAILED, exit_code=1)
 
 
 def test_records_of_a_former_owner_of_the_id_do_not_count() -> None:
@@ -134,14 +134,34 @@ def test_a_cancel_is_somebodys_only_if_accounting_names_them(
     assert found.by_person is by_person
 
 
-@pytest.mark.parametrize("accounts", ["down", Accounts(), Accounts(rows=(RECORD,), kept=True)])
-def test_a_cancel_waits_until_accounting_names_who(accounts: Accounts | str) -> None:
-    """While it lags behind or is down nothing is decided."""
-    row = replace(ROW, state=T.CANCELLED, word="CANCELLED")
-    if isinstance(accounts, Accounts) and accounts.rows:
-        accounts = Accounts(rows=(replace(RECORD, state=T.RUNNING),))
+@pytest.mark.parametrize("state", [T.FAILED, T.CANCELLED])
+@pytest.mark.parametrize("rows", [(), (replace(RECORD, state=T.RUNNING, word="RUNNING"),)])
+def test_how_it_ended_waits_until_accounting_knows(
+    state: TaskState, rows: tuple[AccountRow, ...]
+) -> None:
+    """Accounting answers, some seconds behind: the task is not over for us until it does."""
+    row = replace(ROW, state=state, word=state.upper())
 
-    assert isinstance(ask(row, accounts), Unreachable)
+    found = ask(row, Accounts(rows=rows))
+
+    assert isinstance(found, Known)
+    assert found.state is T.COMPLETING
+
+
+@pytest.mark.parametrize("state", [T.COMPLETED, T.TIMEOUT, T.PREEMPTED, T.NODE_FAIL])
+def test_ends_that_need_no_exit_code_do_not_wait(state: TaskState) -> None:
+    """And they are the same before and after accounting has caught up."""
+    row = replace(ROW, state=state, word=state.upper())
+    record = replace(RECORD, state=state, word=state.upper(), exit_code=0)
+
+    assert ask(row, Accounts()) == ask(row, Accounts(rows=(record,)))
+
+
+def test_a_cancel_by_nobody_known_is_no_evidence() -> None:
+    """While accounting is down nothing is decided."""
+    row = replace(ROW, state=T.CANCELLED, word="CANCELLED")
+
+    assert isinstance(ask(row, "sacct is down"), Unreachable)
 
 
 def test_without_any_accounting_a_cancel_is_a_persons() -> None:
