@@ -7,7 +7,7 @@ is torn or missing is an attempt that died before it could say more, never a fai
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,11 @@ DECISIVE = (
 )
 
 
+def decisive(exits: Sequence[ExitRecord]) -> ExitRecord | None:
+    """Return the rank's record that says how its attempt ended; None without any."""
+    return next((e for o in DECISIVE for e in exits if e.outcome is o), None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptHistory:
     """One attempt: who it was, where it began, where it came to, how it ended."""
@@ -56,7 +61,7 @@ class AttemptHistory:
     @property
     def exit(self) -> ExitRecord | None:
         """The rank's record that decides; None: it died without a word (or still runs)."""
-        return next((e for o in DECISIVE for e in self.exits if e.outcome is o), None)
+        return decisive(self.exits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

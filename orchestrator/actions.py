@@ -48,6 +48,7 @@ class RecordEnd:
     end_class: EndClass
     cause: str
     attempt: AttemptFacts | None
+    nodes: str = ""  # where it ran, in the scheduler's words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

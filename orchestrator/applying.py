@@ -113,11 +113,8 @@ class Applier:
             case Move(state=state, reason=reason, cause=cause):
                 if store.move(job.id, state, reason=reason, cause=cause):
                     return f"{state}: {reason}"
-            case RecordEnd(end_class=end_class, cause=cause, attempt=attempt):
-                key = job.task.key
-                store.add_end(
-                    job.id, end_class, cause, token=key.token, index=key.index, attempt=attempt
-                )
+            case RecordEnd():
+                store.add_end(job.id, action, key=job.task.key)
             case CloseTask(task=task):
                 store.close_task(task)
             case FinishStop(stop=stop):

@@ -94,6 +94,7 @@ def _attempt(directory: JobDir, epoch: int, problems: list[str]) -> AttemptFacts
         token=claim.token,
         last_step=max(steps, default=None),
         committed_step=max((c for c in committed if c is not None), default=None),
+        resumed_from=progress.resumed_from if progress else None,
         exits=exits,
     )
 

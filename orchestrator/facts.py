@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jobs.contract.records import ExitRecord, Overrides, ResultRecord
+from jobs.contract.records import ErrorRecord, ExitRecord, Overrides, ResultRecord
+from jobs.history import decisive
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from orchestrator.schedulers.base import TaskKey, TaskState
@@ -61,7 +62,14 @@ class AttemptFacts:
     token: str
     last_step: int | None = None
     committed_step: int | None = None
+    resumed_from: str | None = None  # a checkpoint's name
     exits: tuple[ExitRecord, ...] = ()
+
+    @property
+    def error(self) -> ErrorRecord | None:
+        """The error of the rank whose record decides."""
+        exit_record = decisive(self.exits)
+        return exit_record.error if exit_record else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +109,11 @@ class EndFacts:
     epoch: int | None
     end_class: EndClass
     committed_step: int | None = None
+    last_step: int | None = None
+    resumed_from: str | None = None
+    nodes: str = ""
+    at: float = 0.0
+    error_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

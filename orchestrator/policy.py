@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from jobs.contract.exit_codes import AGAIN_CODES, ExitCode
 from jobs.contract.records import ExitRecord, Outcome, Overrides, StopCause
+from jobs.history import decisive
 from jobs.spec import JobSpec
 from orchestrator.facts import NO_OVERRIDES, EndClass, EndFacts
 from orchestrator.schedulers.base import Known, TaskState
@@ -44,19 +45,6 @@ class GiveUp:
 
     reason: str
 
-
-# The first outcome of this order that any rank reports decides: a rank that lost its peer
-# only witnessed what another rank knows better.
-_DECISIVE = (
-    Outcome.CONFIGURATION,
-    Outcome.DEVICE_OOM,
-    Outcome.EXCEPTION,
-    Outcome.SAVED,
-    Outcome.NO_PROGRESS,
-    Outcome.COMPLETED,
-    Outcome.FENCED,
-    Outcome.PEER_LOST,
-)
 
 _BY_OUTCOME = {
     Outcome.CONFIGURATION: EndClass.CONFIGURATION,
@@ -114,7 +102,7 @@ def classify(
 
 
 def _by_records(known: Known | None, exits: Sequence[ExitRecord]) -> Meaning | None:
-    record = next((e for o in _DECISIVE for e in exits if e.outcome is o), None)
+    record = decisive(exits)
     if record is None:
         return None
     who = f"rank {record.rank}: {record.outcome}"

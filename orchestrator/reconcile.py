@@ -184,7 +184,12 @@ def _end(case: Case, known: Known | None) -> Iterator[Action]:
             yield _record(job, attempt)
     meaning = _meaning(job, known, evidence, last)
     if last is not None or meaning.end_class is not EndClass.COMPLETED:
-        yield RecordEnd(end_class=meaning.end_class, cause=meaning.cause, attempt=last)
+        yield RecordEnd(
+            end_class=meaning.end_class,
+            cause=meaning.cause,
+            attempt=last,
+            nodes=(known.nodes if known else "") or job.task.nodes,
+        )
     yield CloseTask(task=job.task.id, cause=meaning.cause)
     if job.stop is not None:
         yield FinishStop(stop=job.stop.id)
@@ -214,7 +219,12 @@ def _record(job: JobFacts, attempt: AttemptFacts) -> RecordEnd:
     """Return the end of an attempt that a newer one, or a requeue, has replaced."""
     asked = _asked(job, attempt.epoch)
     meaning = classify(_REQUEUED, attempt.exits, asked=asked, claimed=True)
-    return RecordEnd(end_class=meaning.end_class, cause=meaning.cause, attempt=attempt)
+    return RecordEnd(
+        end_class=meaning.end_class,
+        cause=meaning.cause,
+        attempt=attempt,
+        nodes=job.task.nodes,
+    )
 
 
 def _asked(job: JobFacts, epoch: int | None) -> str | None:

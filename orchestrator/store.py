@@ -14,9 +14,12 @@ from durable.clock import Clock
 from jobs.contract.records import Overrides, ResultRecord
 from jobs.spec import JobSpec
 from jobs.states import JobState, check_transition
-from orchestrator.actions import SeeTask
+from orchestrator.actions import RecordEnd, SeeTask
 from orchestrator.database import Database
-from orchestrator.facts import AttemptFacts, EndClass, EndFacts, Evidence
+from orchestrator.facts import EndClass, EndFacts, Evidence
+from orchestrator.schedulers.base import TaskKey
+
+ERROR_MESSAGE = 2000  # characters kept of an error
 
 
 class Store:
@@ -209,31 +212,29 @@ class Store:
 
     # --- ends and stops
 
-    def add_end(
-        self,
-        job: str,
-        end_class: EndClass,
-        cause: str,
-        *,
-        token: str,
-        index: int,
-        attempt: AttemptFacts | None,
-    ) -> None:
+    def add_end(self, job: str, end: RecordEnd, *, key: TaskKey) -> None:
         """Record how an attempt ended; once per epoch."""
+        attempt, error = end.attempt, end.attempt.error if end.attempt else None
         values = {
             "job": job,
             "epoch": attempt.epoch if attempt else None,
-            "token": attempt.token if attempt else token,
-            "idx": index,
-            "class": end_class,
-            "cause": cause,
+            "token": attempt.token if attempt else key.token,
+            "idx": key.index,
+            "class": end.end_class,
+            "cause": end.cause,
             "last_step": attempt.last_step if attempt else None,
             "committed_step": attempt.committed_step if attempt else None,
             "at": self._clock.wall(),
+            "nodes": end.nodes,
+            "resumed_from": attempt.resumed_from if attempt else None,
+            "error_type": error.type if error else None,
+            "error_message": error.message[:ERROR_MESSAGE] if error else None,
+            "error_digest": error.digest if error else None,
         }
         if self.database.run("end_add", values):
             which = f"attempt {attempt.epoch}" if attempt else "no attempt began"
-            self.event("end", job=job, token=token, cause=cause, decision=f"{which}: {end_class}")
+            decision = f"{which}: {end.end_class}"
+            self.event("end", job=job, token=key.token, cause=end.cause, decision=decision)
         self.database.run("job_counts", {"id": job})
 
     def ends_of(self, job: str) -> tuple[EndFacts, ...]:
@@ -243,6 +244,11 @@ class Store:
                 epoch=row["epoch"],
                 end_class=EndClass(row["class"]),
                 committed_step=row["committed_step"],
+                last_step=row["last_step"],
+                resumed_from=row["resumed_from"],
+                nodes=row["nodes"],
+                at=row["at"],
+                error_digest=row["error_digest"],
             )
             for row in self.database.rows("ends_of", {"job": job})
         )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from durable.clock import FakeClock
-from jobs.contract.records import EpochRecord, ProgressRecord, ResultRecord
+from jobs.contract.records import (
+    EpochRecord,
+    ErrorRecord,
+    ExitRecord,
+    Outcome,
+    ProgressRecord,
+    ResultRecord,
+)
 from jobs.spec import JobSpec, semantic_digest
 from jobs.states import JobState
 from orchestrator.rows import SubmitReport, TickReport
@@ -72,6 +79,21 @@ class World:
             written_at=self.clock.wall(),
         )
         attempt.progress.write_bytes(progress.to_json())
+
+    def fail(self, spec: JobSpec, outcome: Outcome, *, epoch: int = 1, digest: str = "d") -> None:
+        """Be an attempt's rank 0 that says how it ended."""
+        errors = (Outcome.EXCEPTION, Outcome.DEVICE_OOM, Outcome.CONFIGURATION)
+        error = ErrorRecord(type="KeyError", message="'label'", digest=digest)
+        record = ExitRecord(
+            epoch=epoch,
+            rank=0,
+            outcome=outcome,
+            exit_code=1,
+            last_step=4,
+            error=error if outcome in errors else None,
+        )
+        attempt = self.service.state.job(spec.id).attempt(epoch)
+        attempt.exit_record(0).write_bytes(record.to_json())
 
     def finish(self, spec: JobSpec, **changes: object) -> None:
         """Publish a result."""
