@@ -175,6 +175,7 @@ class Site(SiteModel):
         return WorkerSite(
             models_root=self.models_root,
             data_root=self.data_root,
+            scratch_root=self.scratch_root,
             interface=self.interface,
             masked_words=self.masked_words,
             rank_timeout_seconds=self.rank_timeout_seconds,
@@ -209,7 +210,7 @@ _EFFECTS = {
     "models_root": "where models are looked up first",
     "data_root": "where data sets are looked up first",
     "state_root": "the state directory, unless ORCH_HOME says otherwise",
-    "scratch_root": "caches of libraries inside the allocation",
+    "scratch_root": "checkpoints, and caches of libraries inside the allocation",
     "preemption": "what is known of this cluster's preemption",
 }
 

@@ -11,7 +11,6 @@ import torch
 from checkpoints.manifest import Base
 from checkpoints.store import CheckpointStore
 from durable.faults import hit
-from durable.files import private_dir
 from jobs.spec import Semantic, semantic_digest
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
@@ -28,6 +27,7 @@ from worker.order import DataOrder
 from worker.preemption import Preemption
 from worker.progress import Progress
 from worker.rendezvous import bound_collectives, connect
+from worker.scratch import make_checkpoint_directory
 from worker.session import Data, Session
 from worker.snapshot import base_digest
 from worker.sources import model_source, tokenizer_source
@@ -65,8 +65,12 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
     seed_everything(semantic.seed, attempt.layout.rank)
     engine = build_engine(model.to(device), semantic, attempt.claim.overrides, device=device)
     bound_collectives(attempt.rank_timeout)
+    if attempt.layout.rank == 0:
+        purged = make_checkpoint_directory(attempt.job, attempt.assignment.site.scratch_root)
+        if purged is not None:
+            progress.report(purged)
     store = CheckpointStore(
-        private_dir(attempt.job.checkpoints), job=spec.id, spec_digest=semantic_digest(semantic)
+        attempt.job.checkpoints, job=spec.id, spec_digest=semantic_digest(semantic)
     )
     return Session(
         attempt=attempt,

@@ -7,6 +7,7 @@ FAULT_POINTS: dict[str, str] = {
     "claim.after_publish": "the epoch is claimed, its attempt directory does not exist",
     "main.before_imports": "the attempt is claimed and speaks, torch is not imported",
     "build.before_rendezvous": "data and model are there, the ranks have not met",
+    "scratch.before_link": "the place on scratch exists, the job directory does not point to it",
     "resume.loaded": "this rank has read and checked its part of a checkpoint",
     "resume.applied": "the engine holds the checkpoint's state, the standing does not",
     "loop.after_step": "an optimizer step is done; nothing of it is on disk",

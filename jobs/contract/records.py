@@ -59,6 +59,7 @@ class WorkerSite(BaseModel):
 
     models_root: str | None = None
     data_root: str | None = None
+    scratch_root: str | None = None  # checkpoints go there; it may be purged
     interface: str | None = None  # network interface for gloo / nccl
     masked_words: tuple[str, ...] = ()
     rank_timeout_seconds: float = 60.0

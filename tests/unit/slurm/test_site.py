@@ -64,6 +64,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert site.worker_site() == WorkerSite(
         models_root="/data/models",
         data_root="/data/sets",
+        scratch_root="/scratch/me",
         interface="ib0",
         masked_words=("error", "Traceback"),
         rank_timeout_seconds=120.0,
