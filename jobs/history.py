@@ -25,6 +25,10 @@ from jobs.contract.records import (
 
 _EPOCH_FILE = re.compile(r"(\d{4,})\.json")
 _EPOCH_DIR = re.compile(r"\d{4,}")
+# How torch, C++, the C library and the kernel say it.
+_HOST_MEMORY = re.compile(
+    r"DefaultCPUAllocator|std::bad_alloc|Cannot allocate memory|oom[-_ ]?kill", re.IGNORECASE
+)
 _EXIT_FILE = re.compile(r"exit\.r\d{5,}\.json")
 
 # The first of these that any rank reports says how the attempt ended: a rank that lost its
@@ -46,6 +50,14 @@ def decisive(exits: Sequence[ExitRecord]) -> ExitRecord | None:
     return next((e for o in DECISIVE for e in exits if e.outcome is o), None)
 
 
+def ran_out_of_memory(record: ExitRecord) -> bool:
+    """Return whether an exception on record means that the host had no more memory."""
+    error = record.error
+    return error is not None and (
+        error.type == "MemoryError" or _HOST_MEMORY.search(error.message) is not None
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptHistory:
     """One attempt: who it was, where it began, where it came to, how it ended."""
@@ -55,6 +67,8 @@ class AttemptHistory:
     exits: tuple[ExitRecord, ...] = ()
     phase: str | None = None
     resumed_step: int | None = None  # 0: from the beginning; None: died before it knew
+    resumed_from: str | None = None  # the checkpoint's name
+    last_step: int | None = None
     committed_step: int | None = None  # newest step safe on disk, as far as this attempt knew
     total_steps: int | None = None
 
@@ -68,6 +82,7 @@ class AttemptHistory:
 class JobHistory:
     """All attempts of a job, oldest first, and whether it has its result."""
 
+    job: str = ""
     attempts: tuple[AttemptHistory, ...] = ()
     completed: bool = False
     unclaimed: int = 0  # launches since the newest claim that ended before they became attempts
@@ -78,6 +93,7 @@ def read_history(job: JobDir, *, unclaimed: int = 0) -> JobHistory:
     epochs = _numbers(job.epochs, _EPOCH_FILE) | _numbers(job.attempts, _EPOCH_DIR)
     committed = _committed_steps(_names(job.checkpoints))
     return JobHistory(
+        job=job.path.name,
         attempts=tuple(_attempt(job, epoch, committed.get(epoch)) for epoch in sorted(epochs)),
         completed=_has_result(job),
         unclaimed=unclaimed,
@@ -98,6 +114,11 @@ def _attempt(job: JobDir, epoch: int, committed: int | None) -> AttemptHistory:
         exits=exits,
         phase=progress.phase if progress else None,
         resumed_step=_resumed_step(progress),
+        resumed_from=progress.resumed_from if progress else None,
+        last_step=max(
+            [*(record.last_step for record in exits), *([progress.step] if progress else [])],
+            default=None,
+        ),
         committed_step=max((step for step in steps if step is not None), default=None),
         total_steps=progress.total_steps if progress else None,
     )

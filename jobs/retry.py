@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.contract.records import ExitRecord, Outcome
-from jobs.history import AttemptHistory, JobHistory
+from jobs.budgets import backoff, spent
+from jobs.contract.records import ExitRecord, Outcome, Overrides
+from jobs.history import AttemptHistory, JobHistory, ran_out_of_memory
 from jobs.names import printable
+from jobs.poison import Death, find_poison
 from jobs.spec import RetrySpec
-
-MAX_DELAY_SECONDS = 300.0
 
 # What comes after the last step has no growing step, so phases are ordered.
 PHASE_ORDER = {"evaluating": 1, "testing": 2, "finished": 3}
@@ -69,21 +69,24 @@ def decide(history: JobHistory, retry: RetrySpec, *, unattended: bool = False) -
         return Again(reason="nothing has run yet")
     end = attempts[-1].exit if attempts and not history.unclaimed else None
     refused = _over_budget(end, attempts, retry, unattended=unattended)
+    if refused is None and unattended:
+        refused = _poisoned(attempts, retry)
     if refused is not None:
         return refused
     standing = progress(history)
     if standing.fruitless >= retry.restarts_without_progress:
         return Stop(reason=_no_progress(standing, end, unclaimed=history.unclaimed))
-    delay = 0.0 if not standing.fruitless else min(MAX_DELAY_SECONDS, 2.0**standing.fruitless)
+    delay = backoff(standing.fruitless, retry, job=history.job, attempt=len(attempts))
     return Again(reason=_end_in_words(end, unclaimed=history.unclaimed), delay=delay)
 
 
 def progress(history: JobHistory) -> Standing:
     """Return how far the job is and how many restarts in a row brought it no further.
 
-    The first launch is no restart. After a fall back to an older checkpoint (a newer one was
-    broken) growth counts from there, once: two levels that only grow, so a checkpoint that
-    breaks again and again cannot pass for progress.
+    The first launch is no restart, and neither is one under other conditions (more memory, a
+    smaller micro-batch, an older checkpoint): those have bounds of their own. After a fall back to
+    an older checkpoint (a newer one was broken) growth counts from there, once: two levels that
+    only grow, so a checkpoint that breaks again and again cannot pass for progress.
     """
     peak = Position()
     fallback: Position | None = None
@@ -100,10 +103,16 @@ def progress(history: JobHistory) -> Standing:
             grew = fallback is not None and end > fallback
             if grew:
                 fallback = end
-        fruitless = 0 if grew else fruitless + (index > 0)
+        anew = index == 0 or _conditions(attempt) != _conditions(attempts[index - 1])
+        fruitless = 0 if grew or anew else fruitless + 1
         newest_phase = attempt.phase
     launches = history.unclaimed if attempts else max(0, history.unclaimed - 1)
     return Standing(best=peak, fruitless=fruitless + launches, phase=newest_phase)
+
+
+def _conditions(attempt: AttemptHistory) -> object:
+    """Return what the orchestrator changed for an attempt; a torn claim changes nothing."""
+    return attempt.claim.overrides if attempt.claim else Overrides()
 
 
 def _telling(attempts: Sequence[AttemptHistory]) -> list[AttemptHistory]:
@@ -126,7 +135,7 @@ def _over_budget(
 ) -> Stop | None:
     if end is None:
         return None
-    count = sum(1 for a in attempts if a.exit is not None and a.exit.outcome is end.outcome)
+    count = spent((_same_cause(a.exit, end), a.committed_step) for a in attempts)
     what = _error_in_words(end)
     match end.outcome:
         case Outcome.CONFIGURATION:
@@ -136,7 +145,7 @@ def _over_budget(
                 reason=f"device out of memory: {what}; `orch watch` can run it again with half"
                 " the micro-batch"
             )
-        case Outcome.EXCEPTION if count > retry.exceptions:
+        case Outcome.EXCEPTION if count > retry.exceptions and not ran_out_of_memory(end):
             return Stop(
                 reason=f"exception: {what} (time {count}; retry.exceptions allows"
                 f" {retry.exceptions} more)"
@@ -147,6 +156,36 @@ def _over_budget(
                 f" (retry.incomplete allows {retry.incomplete} more)"
             )
     return None
+
+
+def _same_cause(one: ExitRecord | None, end: ExitRecord) -> bool:
+    return (
+        one is not None
+        and one.outcome is end.outcome
+        and ran_out_of_memory(one) == ran_out_of_memory(end)
+    )
+
+
+_DEATHS = frozenset({None, Outcome.EXCEPTION, Outcome.PEER_LOST})  # None: without a word
+
+
+def _poisoned(attempts: Sequence[AttemptHistory], retry: RetrySpec) -> Stop | None:
+    """Stop where only the next attempt of an orchestrator can take another checkpoint."""
+    outcomes = [attempt.exit.outcome if attempt.exit else None for attempt in attempts]
+    if outcomes[-1:] and outcomes[-1] not in _DEATHS:
+        return None
+    deaths = [
+        Death(resumed_from=attempt.resumed_from, step=attempt.last_step)
+        for attempt, outcome in zip(attempts, outcomes, strict=True)
+        if outcome in _DEATHS
+    ]
+    found = find_poison(deaths, attempts=retry.poison_attempts)
+    if found is None:
+        return None
+    return Stop(
+        reason=f"{found.deaths} attempts died at step {found.step} after resuming from"
+        f" {found.checkpoint}; `orch watch` can go back to the checkpoint before"
+    )
 
 
 def _no_progress(standing: Standing, end: ExitRecord | None, *, unclaimed: int) -> str:

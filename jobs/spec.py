@@ -185,13 +185,24 @@ class SaveSpec(SpecModel):
 
 
 class RetrySpec(SpecModel):
-    """Budgets per cause; preemptions and time limits are free while the committed step grows."""
+    """Budgets per cause, in further attempts; each is whole again when the committed step grew.
+
+    Preemptions and time limits are free while it grows. docs/policy.md has the table.
+    """
 
     restarts_without_progress: PositiveInt = 3
-    exceptions: NonNegativeInt = 0  # further attempts after an exception
+    exceptions: NonNegativeInt = 0
     incomplete: NonNegativeInt = 1  # exit 0 without a valid result
     node_failures: NonNegativeInt = 10
+    launch_failures: NonNegativeInt = 2  # it ended before an attempt began
+    stalls: NonNegativeInt = 3
+    stalled_minutes: PositiveFloat = 10.0  # without a heartbeat while RUNNING
+    micro_batch_halvings: NonNegativeInt = 2  # after the device ran out of memory
     max_memory_gb: PositiveFloat | None = None  # cap of memory escalation
+    # So many deaths at one step from one checkpoint put that checkpoint away, once.
+    poison_attempts: Annotated[int, Field(ge=2, le=100)] = 3
+    delay_seconds: NonNegativeFloat = 1.0  # before the second try; doubles, with jitter
+    max_delay_seconds: NonNegativeFloat = 300.0
 
 
 class RehearsalSpec(SpecModel):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from jobs.contract.records import ResultRecord
 from jobs.states import JobState
-from orchestrator.facts import AttemptFacts, EndClass
+from orchestrator.classification import Meaning
+from orchestrator.facts import AttemptFacts, Blame, EndClass
 from orchestrator.schedulers.base import TaskKey, TaskState
 
 
@@ -48,6 +49,7 @@ class RecordEnd:
     end_class: EndClass
     cause: str
     attempt: AttemptFacts | None
+    blame: Blame = Blame.NOBODY
     nodes: str = ""  # where it ran, in the scheduler's words
 
 
@@ -71,8 +73,7 @@ class Complete:
 class DecideNext:
     """The task is over without a result: ask the policy what follows."""
 
-    end_class: EndClass
-    cause: str
+    meaning: Meaning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

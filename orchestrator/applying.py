@@ -16,7 +16,6 @@ from durable.files import publish_file
 from jobs.contract.paths import JobDir, StateDir
 from jobs.contract.records import ControlRecord, StopCause
 from jobs.history import read_history
-from jobs.retry import Stop, decide
 from jobs.states import JobState
 from orchestrator.actions import (
     Action,
@@ -35,8 +34,9 @@ from orchestrator.actions import (
     SeeTask,
     Undelay,
 )
+from orchestrator.classification import Meaning
 from orchestrator.facts import EndFacts, Evidence, JobFacts
-from orchestrator.policy import GiveUp, Meaning, RunAgain, next_step
+from orchestrator.policy import GiveUp, next_step
 from orchestrator.schedulers.base import Scheduler, TaskKey
 from orchestrator.store import Store
 
@@ -123,8 +123,8 @@ class Applier:
                 store.add_result(job.id, result)
                 store.move(job.id, JobState.COMPLETED, reason="", cause=cause)
                 return f"COMPLETED after {item.evidence.epoch or 0} attempts"
-            case DecideNext(end_class=end_class, cause=cause):
-                return self._decide(job, Meaning(end_class=end_class, cause=cause))
+            case DecideNext(meaning=meaning):
+                return self._decide(job, meaning)
             case RequestStop():
                 self._request_stop(job, action, effects)
                 return f"{action.stop_cause}: {action.cause}"
@@ -162,11 +162,8 @@ class Applier:
     def _decide(self, job: JobFacts, end: Meaning) -> str:
         """Commit what follows an end without result; return it in words."""
         ends: Sequence[EndFacts] = self._store.ends_of(job.id)
-        step = next_step(end, ends=ends, spec=job.spec, overrides=job.overrides)
-        if isinstance(step, RunAgain):
-            verdict = decide(read_history(self._state.job(job.id)), job.spec.run.retry)
-            if isinstance(verdict, Stop):
-                step = GiveUp(reason=verdict.reason)
+        history = read_history(self._state.job(job.id))
+        step = next_step(end, ends=ends, spec=job.spec, overrides=job.overrides, history=history)
         if isinstance(step, GiveUp):
             self._store.move(job.id, JobState.FAILED, reason=step.reason, cause=end.cause)
             return f"FAILED: {step.reason}"

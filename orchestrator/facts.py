@@ -33,6 +33,14 @@ class EndClass(StrEnum):
     LAUNCH = "launch"  # it ended before an attempt claimed the job
 
 
+class Blame(StrEnum):
+    """What an end says of the nodes it happened on."""
+
+    NOBODY = "nobody"
+    SUSPECT = "suspect"  # counts together with ends of other jobs
+    CERTAIN = "certain"  # the site itself says that the node failed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """How much silence of a scheduler is evidence."""
@@ -47,7 +55,6 @@ class Patience:
 class Limits:
     """Time limits of the reconciler, in seconds."""
 
-    heartbeat_silent: float = 600.0  # a running attempt that says nothing is stalled
     start_silent: float = 1800.0  # running, and no attempt has claimed the job
     heartbeat_fresh: float = 120.0  # a task with such a heartbeat is never called lost
     kill_again: float = 30.0
@@ -112,6 +119,7 @@ class EndFacts:
     last_step: int | None = None
     resumed_from: str | None = None
     nodes: str = ""
+    blame: Blame = Blame.NOBODY
     at: float = 0.0
     error_digest: str | None = None
 

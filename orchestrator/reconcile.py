@@ -25,6 +25,7 @@ from orchestrator.actions import (
     SeeTask,
     Undelay,
 )
+from orchestrator.classification import Meaning, classify
 from orchestrator.facts import (
     AttemptFacts,
     Case,
@@ -34,7 +35,6 @@ from orchestrator.facts import (
     Limits,
     Patience,
 )
-from orchestrator.policy import Meaning, classify
 from orchestrator.schedulers.base import OVER, Absent, Answer, Known, TaskState, Unreachable
 from orchestrator.stopping import stop_actions
 
@@ -187,6 +187,7 @@ def _end(case: Case, known: Known | None) -> Iterator[Action]:
         yield RecordEnd(
             end_class=meaning.end_class,
             cause=meaning.cause,
+            blame=meaning.blame,
             attempt=last,
             nodes=(known.nodes if known else "") or job.task.nodes,
         )
@@ -200,7 +201,7 @@ def _end(case: Case, known: Known | None) -> Iterator[Action]:
         return
     if evidence.result_rejected is not None:
         yield RejectResult(cause=evidence.result_rejected)
-    yield DecideNext(end_class=meaning.end_class, cause=meaning.cause)
+    yield DecideNext(meaning=meaning)
 
 
 def _meaning(
@@ -222,6 +223,7 @@ def _record(job: JobFacts, attempt: AttemptFacts) -> RecordEnd:
     return RecordEnd(
         end_class=meaning.end_class,
         cause=meaning.cause,
+        blame=meaning.blame,
         attempt=attempt,
         nodes=job.task.nodes,
     )

@@ -52,7 +52,7 @@ def _begin(case: Case, running_since: float) -> Iterator[Action]:
             )
         return
     silent = 0.0 if case.heartbeat is None else case.now - case.heartbeat
-    if silent > limits.heartbeat_silent:
+    if silent > job.spec.run.retry.stalled_minutes * 60.0:
         yield RequestStop(
             stop_cause="stalled",
             epoch=evidence.epoch,

@@ -16,7 +16,7 @@ from jobs.spec import JobSpec
 from jobs.states import JobState, check_transition
 from orchestrator.actions import RecordEnd, SeeTask
 from orchestrator.database import Database
-from orchestrator.facts import EndClass, EndFacts, Evidence
+from orchestrator.facts import Blame, EndClass, EndFacts, Evidence
 from orchestrator.schedulers.base import TaskKey
 
 ERROR_MESSAGE = 2000  # characters kept of an error
@@ -116,7 +116,7 @@ class Store:
 
     def set_again(self, job: str, *, due_at: float, overrides: Overrides) -> None:
         """Say when and with what the job is handed over next."""
-        text = overrides.model_dump_json(exclude_none=True)
+        text = overrides.model_dump_json(exclude_defaults=True)
         self.database.run("job_again", {"id": job, "due_at": due_at, "overrides": text})
 
     def set_due_now(self, job: str) -> None:
@@ -225,6 +225,7 @@ class Store:
             "last_step": attempt.last_step if attempt else None,
             "committed_step": attempt.committed_step if attempt else None,
             "at": self._clock.wall(),
+            "blame": end.blame,
             "nodes": end.nodes,
             "resumed_from": attempt.resumed_from if attempt else None,
             "error_type": error.type if error else None,
@@ -246,6 +247,7 @@ class Store:
                 committed_step=row["committed_step"],
                 last_step=row["last_step"],
                 resumed_from=row["resumed_from"],
+                blame=Blame(row["blame"]),
                 nodes=row["nodes"],
                 at=row["at"],
                 error_digest=row["error_digest"],

@@ -68,6 +68,7 @@ def _choose(session: Session) -> dict[str, Any]:
     before = len(session.progress.reports)
     try:
         session.store.sweep(epoch=session.attempt.epoch)
+        _put_away(session)
         opened = session.store.latest_verified(session.progress.report)
     except NewerFormat as error:
         return {"misconfigured": str(error), "reports": []}
@@ -79,6 +80,17 @@ def _choose(session: Session) -> dict[str, Any]:
         "name": opened.name if opened else "",
         "reports": session.progress.reports[before:],
     }
+
+
+def _put_away(session: Session) -> None:
+    """Quarantine what the orchestrator no longer trusts; this attempt holds the job now."""
+    for item in session.attempt.claim.overrides.distrusted:
+        if item.checkpoint in session.store.candidates():
+            cell = session.store.quarantine(item.checkpoint, item.reason)
+            where = cell.relative_to(session.attempt.job.path)
+            session.progress.report(
+                f"checkpoint {item.checkpoint} quarantined: {item.reason}; evidence in {where}"
+            )
 
 
 def _load(session: Session, name: str) -> dict[str, Any]:

@@ -32,6 +32,16 @@ class Record(BaseModel):
         return self.model_dump_json().encode() + b"\n"
 
 
+class Distrusted(BaseModel):
+    """A checkpoint that the next attempt puts into quarantine before it resumes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    checkpoint: str  # its name, which has step and epoch: never met again
+    died_at: int  # the step at which the attempts that resumed from it died
+    reason: str
+
+
 class Overrides(BaseModel):
     """What one submission changes about a job without editing its spec."""
 
@@ -39,6 +49,7 @@ class Overrides(BaseModel):
 
     micro_batch: int | None = None
     memory_gb: float | None = None
+    distrusted: tuple[Distrusted, ...] = ()
 
 
 class TaskRecord(BaseModel):

@@ -50,14 +50,14 @@ SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED') AND attempts > 0
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND live = 1);
 
 -- name: end_add
-INSERT INTO ends (job, epoch, token, idx, class, cause, last_step, committed_step, at, nodes,
+INSERT INTO ends (job, epoch, token, idx, class, cause, last_step, committed_step, at, blame, nodes,
     resumed_from, error_type, error_message, error_digest)
-VALUES (:job, :epoch, :token, :idx, :class, :cause, :last_step, :committed_step, :at, :nodes,
+VALUES (:job, :epoch, :token, :idx, :class, :cause, :last_step, :committed_step, :at, :blame, :nodes,
     :resumed_from, :error_type, :error_message, :error_digest)
 ON CONFLICT (job, epoch) DO NOTHING;
 
 -- name: ends_of
-SELECT epoch, class, cause, last_step, committed_step, at, nodes, resumed_from, error_type,
+SELECT epoch, class, cause, last_step, committed_step, at, blame, nodes, resumed_from, error_type,
     error_message, error_digest FROM ends
 WHERE job = :job ORDER BY id;
 

@@ -18,13 +18,19 @@ KEY = TaskKey(token="a" * 16, scheduler_id="7", index=0)
 SPEC = make_spec(1, steps=10, grace_seconds=20.0)
 
 
-def exit_record(outcome: Outcome, *, rank: int = 0, cause: StopCause | None = None) -> ExitRecord:
-    """Return a rank's account of its end."""
-    error = None
-    if outcome in (Outcome.EXCEPTION, Outcome.DEVICE_OOM, Outcome.CONFIGURATION):
-        error = ErrorRecord(type="ValueError", message="bad\nsecond line", digest="d")
+def exit_record(
+    outcome: Outcome,
+    *,
+    rank: int = 0,
+    cause: StopCause | None = None,
+    error: tuple[str, str] | None = None,
+) -> ExitRecord:
+    """Return a rank's account of its end; `error`: type and message."""
+    record = ErrorRecord(type=error[0], message=error[1], digest="d") if error else None
+    if record is None and outcome in (Outcome.EXCEPTION, Outcome.DEVICE_OOM, Outcome.CONFIGURATION):
+        record = ErrorRecord(type="ValueError", message="bad\nsecond line", digest="d")
     return ExitRecord(
-        epoch=1, rank=rank, outcome=outcome, cause=cause, exit_code=1, last_step=3, error=error
+        epoch=1, rank=rank, outcome=outcome, cause=cause, exit_code=1, last_step=3, error=record
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from jobs.contract.records import Outcome, Overrides, StopCause
-from orchestrator.facts import EndClass, EndFacts
-from orchestrator.policy import GiveUp, Meaning, RunAgain, classify, next_step
+from jobs.history import AttemptHistory, JobHistory
+from orchestrator.classification import Meaning, classify
+from orchestrator.facts import Blame, EndClass, EndFacts
+from orchestrator.policy import GiveUp, RunAgain, next_step
 from orchestrator.schedulers.base import OVER, Known, TaskState
 from tests.contract.stub import make_spec
 from tests.unit.orchestrator.cases import exit_record
@@ -99,10 +101,16 @@ def after(
     """Return what follows the last of these ends."""
     spec = make_spec(1, retry=retry, resources={"memory_gb": 4.0})
     end = Meaning(end_class=classes[-1], cause="because")
-    return next_step(end, ends=ends(*classes), spec=spec, overrides=overrides or Overrides())
+    return next_step(
+        end,
+        ends=ends(*classes),
+        spec=spec,
+        overrides=overrides or Overrides(),
+        history=JobHistory(job=spec.id),
+    )
 
 
-@pytest.mark.parametrize("free", [E.PREEMPTED, E.TIME_LIMIT, E.FENCED])
+@pytest.mark.parametrize("free", [E.PREEMPTED, E.TIME_LIMIT])
 def test_preemptions_and_time_limits_are_free(free: EndClass) -> None:
     """A hundred of them cost no budget (progress is jobs.retry's question)."""
     assert isinstance(after(*[free] * 100), RunAgain)
@@ -116,7 +124,10 @@ def test_preemptions_and_time_limits_are_free(free: EndClass) -> None:
         (E.INCOMPLETE, {}, 1),
         (E.NODE, {"node_failures": 4}, 4),
         (E.LOST, {"node_failures": 4}, 4),
-        (E.STALLED, {"node_failures": 4}, 4),
+        (E.STALLED, {}, 3),
+        (E.STALLED, {"stalls": 1}, 1),
+        (E.LAUNCH, {"launch_failures": 5}, 5),
+        (E.FENCED, {"node_failures": 4}, 4),
         (E.LAUNCH, {}, 2),
         (E.CONFIGURATION, {}, 0),
     ],
@@ -172,8 +183,161 @@ def test_device_out_of_memory_halves_the_micro_batch_twice() -> None:
 
 
 def test_repeated_node_failures_wait_longer() -> None:
-    """The delay doubles and is bounded."""
+    """The delay doubles up to the cap; jitter takes at most half of it, and is no chance."""
     delays = [after(*[E.NODE] * n, node_failures=50).delay for n in range(1, 20)]
+    full = [min(300.0, 2.0**n) for n in range(19)]
 
-    assert delays[:3] == [1.0, 2.0, 4.0]
-    assert max(delays) == 300.0
+    assert all(f / 2 <= d <= f for d, f in zip(delays, full, strict=True))
+    assert len(set(delays)) == len(delays)
+    assert delays[4] == after(*[E.NODE] * 5, node_failures=50).delay
+    assert after(*[E.NODE] * 9, node_failures=50, max_delay_seconds=3.0).delay <= 3.0
+
+
+def test_memory_that_went_is_told_by_whoever_knows() -> None:
+    """An allocation that failed, the kernel's kill of a helper, the site: all are host OOM."""
+    torch_words = "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"
+    said = exit_record(Out.EXCEPTION, error=("RuntimeError", torch_words))
+    python = exit_record(Out.EXCEPTION, error=("MemoryError", ""))
+    helper = exit_record(Out.EXCEPTION, error=("RuntimeError", "DataLoader worker was killed"))
+
+    for word, record in [
+        (known(S.FAILED, 1), said),
+        (known(S.FAILED, 1), python),
+        (known(S.OUT_OF_MEMORY), helper),
+    ]:
+        assert classify(word, [record], asked=None, claimed=True).end_class is E.HOST_OOM
+    assert classify(known(S.FAILED, 1), [helper], asked=None, claimed=True).end_class is E.EXCEPTION
+
+
+@pytest.mark.parametrize(
+    ("word", "outcomes", "blame"),
+    [
+        (known(S.NODE_FAIL), [], Blame.CERTAIN),
+        (known(S.LAUNCH_FAILED), [], Blame.CERTAIN),
+        (known(S.NODE_FAIL), [Out.PEER_LOST], Blame.CERTAIN),
+        (known(S.FAILED, 137), [], Blame.SUSPECT),
+        (known(S.FAILED, 75), [Out.PEER_LOST], Blame.SUSPECT),
+        (None, [], Blame.SUSPECT),
+        (known(S.PREEMPTED), [], Blame.NOBODY),
+        (known(S.TIMEOUT), [], Blame.NOBODY),
+        (known(S.OUT_OF_MEMORY), [], Blame.NOBODY),
+        (known(S.FAILED, 1), [Out.EXCEPTION], Blame.NOBODY),
+        (known(S.CANCELLED), [], Blame.NOBODY),
+    ],
+)
+def test_only_what_a_node_may_have_done_blames_it(
+    word: Known | None, outcomes: list[Outcome], blame: Blame
+) -> None:
+    """Preemptions, limits, the user's own mistakes and memory strike no node."""
+    exits = [exit_record(o) for o in outcomes]
+
+    assert classify(word, exits, asked=None, claimed=True).blame is blame
+
+
+def end(
+    end_class: EndClass,
+    *,
+    committed: int | None = None,
+    resumed: str | None = None,
+    last: int | None = None,
+    blame: Blame = Blame.NOBODY,
+) -> EndFacts:
+    """Return a recorded end."""
+    return EndFacts(
+        epoch=1,
+        end_class=end_class,
+        committed_step=committed,
+        resumed_from=resumed,
+        last_step=last,
+        blame=blame,
+    )
+
+
+def follow(
+    facts: list[EndFacts], *, overrides: Overrides | None = None, **retry: object
+) -> RunAgain | GiveUp:
+    """Return what follows the last of these ends."""
+    spec = make_spec(1, retry=retry)
+    last = facts[-1]
+    return next_step(
+        Meaning(end_class=last.end_class, cause="because", blame=last.blame),
+        ends=facts,
+        spec=spec,
+        overrides=overrides or Overrides(),
+        history=JobHistory(job=spec.id),
+    )
+
+
+def test_progress_gives_a_budget_back() -> None:
+    """What fails after each new checkpoint does not add up; what fails without one does."""
+    growing = [end(E.EXCEPTION, committed=step) for step in (10, 20, 30, 40)]
+    stuck = [*growing, end(E.PREEMPTED, committed=40), end(E.EXCEPTION, committed=40)]
+
+    assert isinstance(follow(growing, exceptions=1), RunAgain)
+    assert isinstance(follow(stuck, exceptions=1), GiveUp)
+    assert isinstance(follow(stuck, exceptions=2), RunAgain)
+
+
+def test_growth_that_only_makes_up_for_lost_ground_gives_nothing_back() -> None:
+    """After a fall back, steps that were committed before are not new ones."""
+    facts = [end(E.NODE, committed=40), end(E.NODE, committed=10), end(E.NODE, committed=20)]
+
+    assert isinstance(follow(facts, node_failures=2), GiveUp)
+
+
+CHECKPOINT = "step-00000006.e0001"
+DEATH = end(E.EXCEPTION, committed=6, resumed=CHECKPOINT, last=8)
+
+
+def test_a_poison_checkpoint_is_put_away_once_then_it_stops() -> None:
+    """Three deaths at one step from one checkpoint; the stop names step and checkpoints."""
+    first = end(E.EXCEPTION, committed=6, last=8)  # it had begun from the beginning
+    assert follow([first, DEATH, DEATH], exceptions=9).overrides == Overrides()  # type: ignore[union-attr]
+
+    back = follow([first, DEATH, DEATH, DEATH], exceptions=9)
+
+    assert isinstance(back, RunAgain)
+    (distrusted,) = back.overrides.distrusted
+    assert (distrusted.checkpoint, distrusted.died_at) == (CHECKPOINT, 8)
+    assert "3 attempts died at step 8" in distrusted.reason
+    again = end(E.EXCEPTION, committed=6, resumed="step-00000003.e0001", last=8)
+    stop = follow([first, *[DEATH] * 3, again], exceptions=9, overrides=back.overrides)
+    assert isinstance(stop, GiveUp)
+    assert "step 8" in stop.reason
+    assert CHECKPOINT in stop.reason
+    assert "step-00000003.e0001" in stop.reason
+
+
+def test_beyond_the_poisoned_step_a_job_is_as_good_as_new() -> None:
+    """Going back helped: later trouble has its own budget, and its own way back."""
+    overrides = follow([DEATH] * 3, exceptions=9).overrides  # type: ignore[union-attr]
+    later = end(E.EXCEPTION, committed=30, resumed="step-00000030.e0005", last=33)
+
+    assert isinstance(follow([*[DEATH] * 3, later], exceptions=9, overrides=overrides), RunAgain)
+    second = follow([*[DEATH] * 3, *[later] * 3], exceptions=9, overrides=overrides)
+    assert isinstance(second, RunAgain)
+    assert [d.checkpoint for d in second.overrides.distrusted] == [CHECKPOINT, later.resumed_from]
+
+
+def test_a_node_that_failed_poisons_nothing() -> None:
+    """The site says whose fault it was."""
+    facts = [end(E.NODE, committed=6, resumed=CHECKPOINT, last=8, blame=Blame.CERTAIN)] * 5
+
+    step = follow(facts)
+
+    assert isinstance(step, RunAgain)
+    assert step.overrides == Overrides()
+
+
+def test_what_is_changed_for_a_job_is_not_stopped_for_lack_of_progress() -> None:
+    """2 -> 3 -> 4.5 … GB: the cap bounds it, not retry.restarts_without_progress."""
+    spec = make_spec(1, retry={"max_memory_gb": 30.0}, resources={"memory_gb": 2.0})
+    stuck = JobHistory(attempts=tuple(AttemptHistory(epoch=n) for n in range(1, 9)))
+    oom = Meaning(end_class=E.HOST_OOM, cause="because")
+
+    step = next_step(
+        oom, ends=ends(*[E.HOST_OOM] * 8), spec=spec, overrides=Overrides(), history=stuck
+    )
+
+    assert isinstance(step, RunAgain)
+    assert step.overrides.memory_gb == 3.0

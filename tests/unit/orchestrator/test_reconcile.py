@@ -83,7 +83,7 @@ def test_an_end_without_result_closes_the_task_and_asks_the_policy() -> None:
 
     kinds = [type(a) for a in actions if isinstance(a, RecordEnd | CloseTask | DecideNext)]
     assert kinds == [RecordEnd, CloseTask, DecideNext]
-    assert of_kind(actions, DecideNext)[0].end_class is EndClass.PREEMPTED
+    assert of_kind(actions, DecideNext)[0].meaning.end_class is EndClass.PREEMPTED
 
 
 def test_a_rejected_result_is_put_aside_and_counts_as_incomplete() -> None:
@@ -93,7 +93,7 @@ def test_a_rejected_result_is_put_aside_and_counts_as_incomplete() -> None:
     actions = decide(job(), Known(state=TaskState.COMPLETED), seen)
 
     assert of_kind(actions, RejectResult)
-    assert of_kind(actions, DecideNext)[0].end_class is EndClass.INCOMPLETE
+    assert of_kind(actions, DecideNext)[0].meaning.end_class is EndClass.INCOMPLETE
 
 
 def test_absence_is_loss_only_after_k_listings_over_the_grace_time() -> None:
@@ -104,7 +104,10 @@ def test_absence_is_loss_only_after_k_listings_over_the_grace_time() -> None:
 
     assert not of_kind(decide(quick, Absent(), evidence()), CloseTask)
     assert not of_kind(decide(late, Absent(), evidence()), CloseTask)
-    assert of_kind(decide(both, Absent(), evidence()), DecideNext)[0].end_class is EndClass.LOST
+    assert (
+        of_kind(decide(both, Absent(), evidence()), DecideNext)[0].meaning.end_class
+        is EndClass.LOST
+    )
 
 
 def test_a_fresh_heartbeat_forbids_to_call_a_task_lost() -> None:
@@ -192,7 +195,7 @@ def test_a_task_cancelled_by_a_person_ends_the_job() -> None:
 
     assert of_kind(person, Move)[0].state is JobState.CANCELLED
     assert not of_kind(person, DecideNext)
-    assert of_kind(site, DecideNext)[0].end_class is EndClass.PREEMPTED
+    assert of_kind(site, DecideNext)[0].meaning.end_class is EndClass.PREEMPTED
 
 
 # --- rehearsals and other requests to stop
