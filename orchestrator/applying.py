@@ -199,19 +199,28 @@ class Applier:
         return f"{job.name}: killed ({action.stop_cause})"
 
     def cancel(
-        self, job: JobFacts, action: CancelTask, scheduler: Scheduler, *, lease_epoch: int
-    ) -> str | None:
-        """End the task at the scheduler; return what went wrong in words."""
-        if action.epoch is not None and action.stop is not None:
-            self._write_control(job, action.epoch, "cancel", None)
-        problem = scheduler.cancel([action.key])[action.key]
+        self,
+        some: Sequence[tuple[JobFacts, CancelTask]],
+        scheduler: Scheduler,
+        *,
+        lease_epoch: int,
+    ) -> list[str]:
+        """End tasks of one scheduler at once; return what went wrong in words."""
+        for job, action in some:
+            if action.epoch is not None and action.stop is not None:
+                self._write_control(job, action.epoch, "cancel", None)
+        problems = scheduler.cancel([action.key for _, action in some])
         hit("cancel.scheduler_asked")
-        if problem is not None:
-            return f"{job.name}: could not be cancelled: {problem}"
-        if action.stop is not None:
+        done = [a.stop for _, a in some if problems[a.key] is None and a.stop is not None]
+        if done:
             with self._store.writing(lease_epoch):
-                self._store.stop_notified(action.stop, epoch=None)
-        return None
+                for stop in done:
+                    self._store.stop_notified(stop, epoch=None)
+        return [
+            f"{job.name}: could not be cancelled: {problem}"
+            for job, action in some
+            if (problem := problems[action.key]) is not None
+        ]
 
     def _write_control(self, job: JobFacts, epoch: int, cause: str, deadline: float | None) -> None:
         control = ControlRecord(

@@ -153,6 +153,7 @@ class Tick:
             scheduler = self._scheduler_named(name)
             problems = scheduler.undelay(keys) if scheduler else {}
             lines += [f"{k.scheduler_id}: still delayed: {p}" for k, p in problems.items() if p]
+        cancels: dict[str, list[tuple[JobFacts, CancelTask]]] = {}
         for job, action in effects.stops:
             scheduler = self._scheduler_named(job.task.scheduler)
             if scheduler is None:
@@ -165,8 +166,10 @@ class Tick:
                     line = self._applier.kill(job, action, scheduler, lease_epoch=lease_epoch)
                     lines.append(line)
                 case CancelTask():
-                    problem = self._applier.cancel(job, action, scheduler, lease_epoch=lease_epoch)
-                    lines.append(problem)
+                    cancels.setdefault(job.task.scheduler, []).append((job, action))
+        for name, some in cancels.items():  # one call for a matrix that is cancelled whole
+            if (scheduler := self._scheduler_named(name)) is not None:
+                lines += self._applier.cancel(some, scheduler, lease_epoch=lease_epoch)
         return [line for line in lines if line]
 
     # --- from rows to facts

@@ -27,14 +27,13 @@ from orchestrator.schedulers.base import (
     Unreachable,
 )
 from orchestrator.schedulers.slurm_answers import (
-    Queue,
     answer,
-    by_task,
     name_of,
     needs_accounts,
     ours,
 )
 from orchestrator.schedulers.slurm_commands import Broken, run
+from orchestrator.schedulers.slurm_look import Looks
 from orchestrator.schedulers.slurm_options import (
     Unfit,
     batch_template,
@@ -44,7 +43,13 @@ from orchestrator.schedulers.slurm_options import (
     script_body,
 )
 from orchestrator.schedulers.slurm_parse import compress_ranges
-from orchestrator.schedulers.slurm_queries import Accounts, NoAnswer, read_accounts, read_queue
+from orchestrator.schedulers.slurm_queries import (
+    IDS_AT_ONCE,
+    Accounts,
+    Heard,
+    NoAnswer,
+    read_accounts,
+)
 from orchestrator.schedulers.slurm_submit import SBATCH_SECONDS, submit_script, write_script
 from orchestrator.site_schema import Site
 
@@ -62,10 +67,21 @@ class SlurmScheduler:
     # A killed sbatch's request may still lie in a busy controller's queue.
     patience = Patience(quiet_seconds=SBATCH_SECONDS + 60.0)
 
-    def __init__(self, home: Path, *, site: Site | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        site: Site | None = None,
+        clock: Clock | None = None,
+        query_seconds: float | None = None,
+    ) -> None:
+        """`query_seconds`: how long to wait for squeue or sacct; default `QUERY_SECONDS`."""
         self.home = home
         self.site = site or Site()
-        self._clock = clock or SystemClock()
+        self._query_seconds = query_seconds
+        self._looks = Looks(clock or SystemClock(), seconds=query_seconds)
+        # What squeue and sacct said to the last observation, for the recordings.
+        self.heard: list[Heard] = []
         self._chunk_limit: int | None = None
 
     @property
@@ -92,44 +108,57 @@ class SlurmScheduler:
         except OSError as error:
             return Refused(reason=f"batch.sh could not be written: {error}", permanent=False)
         hit("slurm.script_written")
-        return submit_script(script)
+        try:
+            return submit_script(script)
+        finally:
+            self._looks.drop()
 
     def find(self, token: str) -> Found | Unreachable:
         """Search queue and accounting; an empty answer needs both (where accounts are kept)."""
+        look = self._looks.once(f"find {token}")
+        if isinstance(look.queue, str):
+            return Unreachable(reason=look.queue)
         try:
             name = job_name(token)
-            ids = {row.array_id for row in read_queue(name=name)}
+            rows = look.queue.values()
+            ids = {r.array_id for r in rows if carries(token, name=r.name, comment=r.comment)}
             if not ids:
-                rows = read_accounts(name=name).rows
-                ids = {row.array_id for row in rows if carries(token, name=row.name, comment="")}
+                kept = read_accounts(name=name, seconds=self._query_seconds).rows
+                ids = {row.array_id for row in kept if carries(token, name=row.name, comment="")}
         except (NoAnswer, Unfit) as error:
             return Unreachable(reason=str(error))
         return Found(scheduler_ids=tuple(sorted(ids, key=int)))
 
     def observe(self, keys: Sequence[TaskKey]) -> Observation:
         """Ask squeue once, and sacct once for the tasks that are over or not in the queue."""
-        taken_at = self._clock.wall()
         if not keys:
-            return Observation(taken_at=taken_at, answers={})
-        try:
-            queue = by_task(read_queue())
-        except NoAnswer as error:
-            why = str(error)
-            unknown = dict.fromkeys(keys, Unreachable(reason=why))
-            return Observation(taken_at=taken_at, answers=unknown, unreachable=why)
+            return Observation(taken_at=self._looks.now(), answers={})
+        look = self._looks.once("observe")
+        self.heard = list(look.heard)
+        if isinstance(look.queue, str):
+            unknown = dict.fromkeys(keys, Unreachable(reason=look.queue))
+            return Observation(taken_at=look.taken_at, answers=unknown, unreachable=look.queue)
         accounts: Accounts | str | None = None
-        over = {key.scheduler_id for key in keys if needs_accounts(queue, key)}
+        over = sorted({k.scheduler_id for k in keys if needs_accounts(look.queue, k)}, key=int)
         if over:
-            try:
-                accounts = read_accounts(array_ids=sorted(over, key=int))
-            except NoAnswer as error:
-                accounts = str(error)
-        answers = {key: answer(queue, key, accounts) for key in keys}
-        return Observation(taken_at=taken_at, answers=answers)
+            accounts = self._accounts(over[:IDS_AT_ONCE])
+        answers = {key: answer(look.queue, key, accounts) for key in keys}
+        if unasked := set(over[IDS_AT_ONCE:]):  # nobody is absent for not having been asked about
+            later = Unreachable(reason="too many ended at once: accounting is asked the next time")
+            answers.update({k: later for k in keys if k.scheduler_id in unasked})
+        return Observation(taken_at=look.taken_at, answers=answers)
+
+    def _accounts(self, array_ids: Sequence[str]) -> Accounts | str:
+        try:
+            return read_accounts(
+                array_ids=array_ids, seconds=self._query_seconds, hear=self.heard.append
+            )
+        except NoAnswer as error:
+            return str(error)
 
     def cancel(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """End tasks for good; None also for one that is over already."""
-        queue = self._queue()
+        queue = self._looks.for_acting().queue
         if isinstance(queue, str):
             return dict.fromkeys(keys, queue)
         live = [key for key in keys if (row := ours(queue, key)) and row.state not in OVER]
@@ -165,7 +194,7 @@ class SlurmScheduler:
 
         May be repeated: the new begin time does not depend on when it is asked for.
         """
-        queue = self._queue()
+        queue = self._looks.for_acting().queue
         if isinstance(queue, str):
             return dict.fromkeys(keys, queue)
         problems: dict[TaskKey, str | None] = dict.fromkeys(keys)
@@ -188,30 +217,21 @@ class SlurmScheduler:
             problems.update(dict.fromkeys(group, said))
         return problems
 
-    def _queue(self) -> Queue | str:
-        try:
-            return by_task(read_queue())
-        except NoAnswer as error:
-            return str(error)
-
     def _steps(self, key: TaskKey) -> list[str] | str:
         """Return the steps of a running task of ours, or why there are none."""
-        queue = self._queue()
-        if isinstance(queue, str):
-            return queue
-        name, row = name_of(key), ours(queue, key)
+        look = self._looks.for_acting()
+        if isinstance(look.queue, str):
+            return look.queue
+        name, row = name_of(key), ours(look.queue, key)
         if row is None:
             return f"{name} is not ours (any more)"
         if row.state is not TaskState.RUNNING:
             return f"{name} is {row.word}"
-        listed = run(
-            ["squeue", "--noheader", "--steps", f"--jobs={name}", "--format=%i"],
-            seconds=CONTROL_SECONDS,
-        )
-        if isinstance(listed, Broken) or listed.code != 0:
-            return listed.reason if isinstance(listed, Broken) else listed.err.strip()[:200]
+        listed = self._looks.steps(look)
+        if isinstance(listed, str):
+            return listed
         pattern = re.compile(rf"{name}\.[0-9]+")  # not .batch, which is the script
-        steps = [word for word in listed.out.split() if pattern.fullmatch(word)]
+        steps = sorted(word for word in listed if pattern.fullmatch(word))
         return steps or f"{name} has not started its ranks yet"
 
 

@@ -117,14 +117,8 @@ def _exit_code(state: TaskState, last: AccountRow | None) -> int | None:
 
 def _records(accounts: Accounts, key: TaskKey) -> tuple[AccountRow, ...]:
     """Return the key's own records, oldest first."""
-    own = [
-        row
-        for row in accounts.rows
-        if row.array_id == key.scheduler_id
-        and row.index == key.index
-        and carries(key.token, name=row.name, comment="")
-    ]
-    return tuple(sorted(own, key=lambda row: row.submitted))
+    rows = accounts.by_task.get((key.scheduler_id, key.index), ())
+    return tuple(row for row in rows if carries(key.token, name=row.name, comment=""))
 
 
 def name_of(key: TaskKey) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 MAX_OUTPUT_BYTES = 64 << 20  # a listing of 300,000 tasks; more is not an answer
 # Variables that change what a command asks for or prints. SLURM_CONF says which cluster.
 _STRIPPED = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_", "SRUN_")
-_KEPT = frozenset({"SLURM_CONF", "SLURM_JWT"})
+_KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,9 @@ def command_environment(environment: Mapping[str, str] | None = None) -> dict[st
         for key, value in (os.environ if environment is None else environment).items()
         if key in _KEPT or not key.startswith(_STRIPPED)
     }
-    return {**kept, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"}
+    # 0: sacct names all indices of a waiting array; by default it cuts the list at 64 characters
+    fixed = {"LC_ALL": "C", "SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
+    return {**kept, **fixed}
 
 
 def run(argv: Sequence[str], *, seconds: float, cwd: str | None = None) -> Ran | Broken:

@@ -17,7 +17,9 @@ from orchestrator.schedulers.base import TaskState
 
 _T = TaskState
 
-# Every state word of Slurm's manuals up to 25.05. An unknown word is never guessed.
+# Every state word of Slurm's manuals and sources up to 25.11: base states, and the flags that are
+# printed instead of them. An unknown word is never guessed. A flag that leaves open whether the
+# job waits, runs or is over (UPDATE_DB, EXPEDITING) is COMPLETING to us: neither, ask again.
 STATES: dict[str, TaskState] = {
     "PENDING": _T.PENDING,
     "CONFIGURING": _T.PENDING,  # nodes are booting; nothing of ours runs yet
@@ -30,8 +32,8 @@ STATES: dict[str, TaskState] = {
     "RUNNING": _T.RUNNING,
     "RESIZING": _T.RUNNING,
     "SIGNALING": _T.RUNNING,
-    "EXPEDITING": _T.RUNNING,
-    "UPDATE_DB": _T.RUNNING,
+    "EXPEDITING": _T.COMPLETING,
+    "UPDATE_DB": _T.COMPLETING,
     "SUSPENDED": _T.SUSPENDED,
     "STOPPED": _T.SUSPENDED,
     "COMPLETING": _T.COMPLETING,
@@ -49,6 +51,11 @@ STATES: dict[str, TaskState] = {
     "LAUNCH_FAILED": _T.LAUNCH_FAILED,
     "RECONFIG_FAIL": _T.LAUNCH_FAILED,
 }
+
+# Flags on a job that the controller may still requeue: over for accounting's last record of a job
+# that has left the queue, undecided while the queue lists it. Closing the task on the flag alone
+# would hand the job over a second time.
+UNDECIDED_IN_QUEUE = frozenset({"LAUNCH_FAILED", "RECONFIG_FAIL"})
 
 DELAY_REASONS = frozenset({"BeginTime"})
 HELD_REASONS = frozenset(
@@ -155,7 +162,7 @@ def _index(text: str) -> int | None:
 
 
 def _queue_state(word: str, reason: str) -> TaskState | None:
-    state = STATES.get(word)
+    state = TaskState.COMPLETING if word in UNDECIDED_IN_QUEUE else STATES.get(word)
     if state is TaskState.PENDING and reason in DELAY_REASONS:
         return TaskState.DELAYED
     if state is TaskState.PENDING and reason in HELD_REASONS:
@@ -203,7 +210,7 @@ def _account_rows(fields: Sequence[str]) -> list[AccountRow]:
 
 
 def expand_job_id(text: str) -> list[tuple[str, int | None]]:
-    """Return `(array id, index)` of `12`, `12_3` or `12_[0,3-7%2]`. Raises `Garbled`.
+    """Return `(array id, index)` of `12`, `12_3` or `12_[0,3-7,20-40:5%2]`. Raises `Garbled`.
 
     `12+1` (part of a heterogeneous job) is never ours; neither has it tasks: no entries.
     """
@@ -214,7 +221,7 @@ def expand_job_id(text: str) -> list[tuple[str, int | None]]:
         raise Garbled(f"not a job id: {_quote(text)}")
     if not bar:
         return [(array_id, None)]
-    inner = re.fullmatch(r"\[([0-9,-]+)(?:%[0-9]+)?\]", rest)
+    inner = re.fullmatch(r"\[([0-9,:-]+)(?:%[0-9]+)?\]", rest)
     if inner is None:
         return [(array_id, _index(rest))]
     return [(array_id, index) for index in expand_ranges(inner[1])]
@@ -224,16 +231,19 @@ MAX_TASKS = 4_000_000  # above Slurm's own limit on MaxArraySize
 
 
 def expand_ranges(text: str) -> list[int]:
-    """Return the indices of `0,3-7`. Raises `Garbled`, also for absurdly many."""
+    """Return the indices of `0,3-7,20-40:5`. Raises `Garbled`, also for absurdly many.
+
+    Slurm writes evenly spaced indices with a step, whatever way they were submitted.
+    """
     indices: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9})(?::([1-9][0-9]{0,8}))?)?", part)
         if match is None:
             raise Garbled(f"not an array range: {_quote(text)}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or len(indices) + last - first >= MAX_TASKS:
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if last < first or len(indices) + (last - first) // step >= MAX_TASKS:
             raise Garbled(f"not an array range: {_quote(text)}")
-        indices.extend(range(first, last + 1))
+        indices.extend(range(first, last + 1, step))
     return indices
 
 

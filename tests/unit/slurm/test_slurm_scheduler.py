@@ -227,7 +227,6 @@ def test_find_returns_every_job_with_the_token(
     commands.write("squeue", SQUEUE + rows)
 
     assert scheduler.find(TOKEN) == Found(scheduler_ids=("9", "12"))
-    assert f"--name={NAME}" in commands.calls("squeue")[0]
 
 
 def test_find_looks_into_accounting_when_the_queue_is_empty(

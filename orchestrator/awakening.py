@@ -1,0 +1,50 @@
+"""What ends a watcher's pause early, found without asking any scheduler.
+
+A wish in the inbox (one directory listing), or an attempt that has left its exit record: its task
+has ended or is being requeued, long before the next look would have told. Records are looked for
+in turn, some at each call, so that a matrix of thousands costs a shared filesystem little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.contract.paths import StateDir
+from orchestrator import requests
+
+STATS_AT_ONCE = 200
+
+
+class Awakening:
+    """Watches the inbox, and the exit records that running attempts have not written yet."""
+
+    def __init__(self, state: StateDir) -> None:
+        self._state = state
+        self._awaited: list[str] = []
+        self._next = 0
+
+    def expect(self, attempts: Sequence[tuple[str, int]]) -> None:
+        """Await the ends of these (job, epoch), as the last look knew them to run."""
+        records = [
+            str(self._state.job(job).attempt(epoch).exit_record(0)) for job, epoch in attempts
+        ]
+        # One that is there already was seen by the look: it would end every pause.
+        self._awaited = [path for path in records if not _exists(path)]
+        self._next = 0
+
+    def is_due(self) -> bool:
+        """Return whether something has come that is worth a look now."""
+        if requests.pending(self._state):
+            return True
+        count = min(STATS_AT_ONCE, len(self._awaited))
+        for _ in range(count):
+            self._next = (self._next + 1) % len(self._awaited)
+            if _exists(self._awaited[self._next]):
+                return True
+        return False
+
+
+def _exists(path: str | Path) -> bool:
+    return os.path.lexists(path)
