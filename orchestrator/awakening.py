@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from jobs.contract.paths import StateDir
 from orchestrator import requests
@@ -22,29 +21,20 @@ class Awakening:
 
     def __init__(self, state: StateDir) -> None:
         self._state = state
-        self._awaited: list[str] = []
+        self._attempts: Sequence[tuple[str, int]] = ()
         self._next = 0
 
     def expect(self, attempts: Sequence[tuple[str, int]]) -> None:
-        """Await the ends of these (job, epoch), as the last look knew them to run."""
-        records = [
-            str(self._state.job(job).attempt(epoch).exit_record(0)) for job, epoch in attempts
-        ]
-        # One that is there already was seen by the look: it would end every pause.
-        self._awaited = [path for path in records if not _exists(path)]
-        self._next = 0
+        """Await the ends of these (job, epoch): those without an exit record at the last look."""
+        self._attempts = attempts
 
     def is_due(self) -> bool:
         """Return whether something has come that is worth a look now."""
         if requests.pending(self._state):
             return True
-        count = min(STATS_AT_ONCE, len(self._awaited))
-        for _ in range(count):
-            self._next = (self._next + 1) % len(self._awaited)
-            if _exists(self._awaited[self._next]):
+        for _ in range(min(STATS_AT_ONCE, len(self._attempts))):
+            self._next = (self._next + 1) % len(self._attempts)
+            job, epoch = self._attempts[self._next]
+            if os.path.lexists(self._state.job(job).attempt(epoch).exit_record(0)):
                 return True
         return False
-
-
-def _exists(path: str | Path) -> bool:
-    return os.path.lexists(path)

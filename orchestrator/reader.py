@@ -12,6 +12,7 @@ from durable.clock import SystemClock
 from jobs.contract.paths import JobDir, StateDir
 from orchestrator.database import Database
 from orchestrator.lease import read_watcher
+from orchestrator.observation import Seen, read_seen
 from orchestrator.reading import Reading
 from orchestrator.rows import JobRow, ResultRow, Watcher
 
@@ -36,6 +37,10 @@ class Reader:
     def watcher(self) -> Watcher:
         """Return who keeps the matrix moving."""
         return read_watcher(self.state, self._clock)
+
+    def seen(self) -> list[Seen]:
+        """Return when each scheduler was last looked at, by whoever did."""
+        return read_seen(self.state)
 
     def job_dir(self, selector: str) -> tuple[JobRow, JobDir]:
         """Return one job's row and directory. Raises `NotFound`, also for several jobs."""

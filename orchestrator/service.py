@@ -19,8 +19,10 @@ from jobs.contract.records import WorkerSite
 from jobs.spec import JobSpec
 from jobs.states import TERMINAL, JobState
 from orchestrator import requests
+from orchestrator.awakening import Awakening
 from orchestrator.database import Database
 from orchestrator.facts import Limits
+from orchestrator.interval import CLUSTER, PACES, Interval, Pace
 from orchestrator.lease import Lease, read_watcher
 from orchestrator.reading import NotFound, Reading
 from orchestrator.rows import EventRow, JobRow, Plan, ResultRow, SubmitReport, TickReport, Watcher
@@ -33,11 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NoScheduler", "NotFound", "NotRunning", "Service", "WishPending"]
 
-TICK_SECONDS = {"local": 1.0, "fake": 0.05}  # of `watch`; other schedulers: DEFAULT_TICK_SECONDS
-DEFAULT_TICK_SECONDS = 10.0
-QUICK_TICK_SECONDS = 0.1  # while something short is under way (a start, a rehearsal, a stop)
 WISH_SECONDS = 60.0  # a holder that has not read a wish by then is not alive enough
 POLL_SECONDS = 0.1
+AWAKE_SECONDS = 1.0  # a pause is never deaf for longer than this
 
 
 class NoScheduler(RuntimeError):
@@ -218,13 +218,16 @@ class Service:
         wish = requests.PreemptWish(job=row.id, epoch=row.epoch)
         self._carried_out([requests.post(self.state, wish)])
         on_line(f"{row.name}: notice given to attempt {row.epoch}")
-        deadline = self._clock.monotonic() + spec.run.grace_seconds + WISH_SECONDS
-        while self._clock.monotonic() < deadline:
+        began = next_look = self._clock.monotonic()
+        interval = Interval(self._pace())
+        while self._clock.monotonic() < began + spec.run.grace_seconds + WISH_SECONDS:
             now = self.rows(row.id)[0]
             if now.state is not JobState.RUNNING or now.epoch != row.epoch:
                 on_line(f"{row.name}: attempt {row.epoch} has ended; the job is {now.state}")
                 return
-            self._try_tick()
+            if (at := self._clock.monotonic()) >= next_look:
+                self._try_tick()
+                next_look = at + interval.after(at, changed=True)
             self._clock.sleep(POLL_SECONDS)
         on_line(f"{row.name}: attempt {row.epoch} still runs; see `orch status`")
 
@@ -290,6 +293,8 @@ class Service:
         if self._ticker is None:
             raise NoScheduler("this service was opened for reading: give it a scheduler")
         ticker = self._ticker
+        interval, awakening = Interval(self._pace()), Awakening(self.state)
+        woken = False
         lease = Lease(self.state, self._database, self._clock, verb="watch")
         lease.acquire()
         self._lease = lease
@@ -300,16 +305,23 @@ class Service:
                 idle = not self.store.busy() and not requests.pending(self.state)
                 if until_idle and idle:
                     return
-                stop.wait(self._interval(ticker, report))
+                changed = woken or ticker.urgent or bool(report.happenings)
+                seconds = interval.after(self._clock.monotonic(), changed=changed)
+                awakening.expect(ticker.running)
+                woken = self._pause(seconds, awakening, stop)
         finally:
             self._lease = None
             lease.release()
 
-    def _interval(self, ticker: Tick, report: TickReport) -> float:
+    def _pace(self) -> Pace:
         if self._tick_seconds is not None:
-            return self._tick_seconds
-        name = self._scheduler.name if self._scheduler else ""
-        normal = TICK_SECONDS.get(name, DEFAULT_TICK_SECONDS)
-        if name == "local" and (ticker.urgent or report.happenings):
-            return min(normal, QUICK_TICK_SECONDS)
-        return normal
+            return Pace(quick=self._tick_seconds, steady=self._tick_seconds)
+        return PACES.get(self._scheduler.name if self._scheduler else "", CLUSTER)
+
+    def _pause(self, seconds: float, awakening: Awakening, stop: threading.Event) -> bool:
+        """Wait until it is time to look again; return whether something ended the wait early."""
+        while seconds > 0 and not stop.wait(min(AWAKE_SECONDS, seconds)):
+            seconds -= AWAKE_SECONDS
+            if seconds > 0 and awakening.is_due():
+                return True
+        return False

@@ -21,6 +21,7 @@ from orchestrator.evidence import read_evidence
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
+from orchestrator.observation import publish_seen
 from orchestrator.reconcile import WAITING, Moment, reconcile
 from orchestrator.rows import TickReport
 from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, TaskKey, TaskState
@@ -58,6 +59,7 @@ class Tick:
         self._last: tuple[float, float] | None = None  # wall, monotonic
         self.last_hand_over = HandOver()
         self.urgent = False  # something short is under way: look again soon
+        self.running: list[tuple[str, int]] = []  # (job, epoch) that have not left an exit record
 
     def run(self, *, lease_epoch: int) -> TickReport:
         """Do one tick. Raises `LeaseLost` when somebody else took over meanwhile."""
@@ -95,11 +97,12 @@ class Tick:
     def _look(self, lease_epoch: int) -> tuple[list[str], list[str]]:
         """Observe live tasks, decide, commit, act; return happenings and warnings."""
         rows = self._store.live_tasks()
-        self.urgent = False
+        self.urgent, self.running = False, []
         if not rows:
             return [], []
         jobs = self._facts(rows)
         observations = self._observe(jobs)
+        publish_seen(self._state, observations)
         hit("tick.observed")
         moment = self._moment()
         decided = []
@@ -120,6 +123,8 @@ class Tick:
             )
             decided.append(Decided(job=job, evidence=evidence, actions=actions))
             self.urgent = self.urgent or _is_urgent(job, evidence)
+            if (attempt := evidence.attempts[-1] if evidence.attempts else None) is not None:
+                self.running += [(job.id, attempt.epoch)] if not attempt.exits else []
         lines, effects = self._applier.apply(decided, lease_epoch=lease_epoch)
         lines += self._act(effects, lease_epoch)
         warnings = [f"{n}: {o.unreachable}" for n, o in observations.items() if o.unreachable]

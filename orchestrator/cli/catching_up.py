@@ -2,7 +2,8 @@
 
 On Slurm the jobs bring themselves back with nobody watching, so the store may be hours behind.
 An observation younger than 30 s is used again: five terminals with `watch -n1 orch status` must
-not multiply the load on the controller.
+not multiply the load on the controller. The tick runs beside the verb, so that a controller that
+does not answer never keeps anybody from what the store knows.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.rows import JobRow, Watcher
 
 FRESH_SECONDS = 30.0
+PATIENT_SECONDS = 2.0  # so long the store's rows wait for better ones
 
 
 def is_stale(watcher: Watcher, *, now: float) -> bool:
@@ -28,29 +30,66 @@ def is_stale(watcher: Watcher, *, now: float) -> bool:
     return watcher.last_tick is None or now - watcher.last_tick > FRESH_SECONDS
 
 
-def catch_up(home: Path, rows: Sequence[JobRow]) -> bool:
-    """Do one tick if jobs are open; return whether the store may have changed.
+class CatchingUp:
+    """One tick in a thread of its own (a database connection belongs to one thread).
 
     What stands in the way (the scheduler is silent, somebody else writes) is said, never raised:
     the verb then tells what the store has.
     """
+
+    def __init__(self, home: Path) -> None:
+        from threading import Thread
+
+        self._home = home
+        self._problem: str | None = None
+        self._failure: BaseException | None = None
+        # Not a daemon: a tick that hands jobs over should be waited for, not cut off.
+        self._thread = Thread(target=self._run, name="orch-catch-up")
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._problem = _tick(self._home)
+        except BaseException as error:  # noqa: BLE001  # carried to the main thread
+            self._failure = error
+
+    def done(self, *, within: float | None = None) -> bool:
+        """Wait so many seconds (None: to the end); return whether the tick is over.
+
+        Raises what ended the tick unexpectedly.
+        """
+        self._thread.join(within)
+        if self._thread.is_alive():
+            return False
+        if self._failure is not None:
+            raise self._failure
+        if self._problem is not None:
+            say(f"not up to date: {self._problem}")
+            self._problem = None
+        return True
+
+
+def catch_up(home: Path, rows: Sequence[JobRow]) -> CatchingUp | None:
+    """Begin one tick if jobs are open; None: nothing can have changed."""
     from orchestrator.views.status import is_open
 
-    if not any(map(is_open, rows)):
-        return False
+    return CatchingUp(home) if any(map(is_open, rows)) else None
+
+
+def _tick(home: Path) -> str | None:
+    """Do one tick; return why the store is not up to date, None when it is."""
     from durable.locks import Locked
 
     try:
         service = open_acting(home)
     except Stop as problem:
-        say(f"not up to date: {problem.message}")
-        return False
+        return problem.message
     try:
         report = service.tick()
     except Locked:
-        return True  # somebody began to write since we looked: they tick
+        return None  # somebody began to write since we looked: they tick
     finally:
         service.close()
     if report.unreachable is not None:
-        say(f"not up to date: the scheduler cannot be asked: {report.unreachable}")
-    return True
+        return f"the scheduler cannot be asked: {report.unreachable}"
+    return None

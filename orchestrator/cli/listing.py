@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import streams
-from orchestrator.cli.catching_up import catch_up, is_stale
+from orchestrator.cli.catching_up import PATIENT_SECONDS, CatchingUp, catch_up, is_stale
 from orchestrator.cli.exits import Exit
 from orchestrator.cli.session import (
     has_state,
@@ -18,6 +18,7 @@ from orchestrator.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.observation import Seen
     from orchestrator.reader import Reader
     from orchestrator.rows import JobRow, Watcher
 
@@ -39,15 +40,36 @@ def show_status(
     if watch:
         return _keep_showing(service, selector, as_json=as_json)
     rows, watcher = service.rows(selector), service.watcher()
-    if is_stale(watcher, now=time.time()) and catch_up(home, rows):
+    catching = catch_up(home, rows) if is_stale(watcher, now=time.time()) else None
+    # A document is one answer, so it waits; people see what the store knows meanwhile.
+    up_to_date = catching is None or catching.done(within=None if as_json else PATIENT_SECONDS)
+    if catching is not None and up_to_date:
         rows, watcher = service.rows(selector), service.watcher()
     if as_json:
         from orchestrator.views.documents import status_document
 
-        streams.show_document(status_document(rows, watcher))
-    else:
-        _show(rows, watcher, selector=selector, show_all=show_all)
+        streams.show_document(status_document(rows, watcher, service.seen()))
+        return int(Exit.OK)
+    _show(rows, watcher, service.seen(), selector=selector, show_all=show_all)
+    if catching is not None and not up_to_date:
+        _show_late(service, selector, rows, catching)
     return int(Exit.OK)
+
+
+def _show_late(
+    service: Reader, selector: str | None, before: Sequence[JobRow], catching: CatchingUp
+) -> None:
+    """Wait for a scheduler that is slow to answer; show what it changed."""
+    from orchestrator.views.changes import change_lines
+
+    streams.say("this is what the store knows; the scheduler is being asked …")
+    catching.done()
+    known = {row.id: row for row in before}
+    lines = list(change_lines(known, service.rows(selector), now=time.time()))
+    for line in lines:
+        streams.show(line)
+    if not lines:
+        streams.say("nothing else has changed")
 
 
 def _show_nothing(*, as_json: bool) -> None:
@@ -59,7 +81,12 @@ def _show_nothing(*, as_json: bool) -> None:
 
 
 def _show(
-    rows: Sequence[JobRow], watcher: Watcher, *, selector: str | None, show_all: bool
+    rows: Sequence[JobRow],
+    watcher: Watcher,
+    seen: Sequence[Seen],
+    *,
+    selector: str | None,
+    show_all: bool,
 ) -> None:
     from orchestrator.views import status as view
     from orchestrator.views.documents import state_counts
@@ -84,6 +111,8 @@ def _show(
     open_jobs = sum(map(view.is_open, rows))
     line, style = view.watcher_line(watcher, open_jobs=open_jobs, now=time.time())
     streams.show(line, style)
+    for line, style in view.seen_lines(seen, open_jobs=open_jobs, now=time.time()):
+        streams.show(line, style)
     _suggest(rows, selector)
 
 
@@ -111,7 +140,7 @@ def _keep_showing(service: Reader, selector: str | None, *, as_json: bool) -> in
         if as_json:
             while True:
                 rows, watcher = service.rows(selector), service.watcher()
-                streams.show(encode(status_document(rows, watcher)))
+                streams.show(encode(status_document(rows, watcher, service.seen())))
                 if not any(map(is_open, rows)):
                     return int(Exit.OK)
                 time.sleep(_REFRESH_SECONDS)

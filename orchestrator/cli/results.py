@@ -63,7 +63,9 @@ def results(
 def _read(home: Path, selector: str | None) -> list[ResultRow]:
     reader = open_reading(home)
     if is_stale(reader.watcher(), now=time.time()):
-        catch_up(home, reader.rows(selector))
+        catching = catch_up(home, reader.rows(selector))
+        if catching is not None:
+            catching.done()
     return reader.results(selector)
 
 

@@ -133,7 +133,12 @@ def plan_only(home: Path, matrices: Sequence[Matrix]) -> Plan:
 
 
 def choose_backend(
-    home: Path, backend: Backend, site_file: Path | None, *, slots: int | None = None
+    home: Path,
+    backend: Backend,
+    site_file: Path | None,
+    *,
+    slots: int | None = None,
+    ask: bool = True,
 ) -> Chosen:
     """Return where new work goes. Raises `Stop` when an explicit Slurm cannot be used.
 
@@ -152,7 +157,7 @@ def choose_backend(
     slots = slots or remembered.slots
     site = load_site(site_file, home=home)
     try:
-        choice = choose(backend.value, home=home, site=site.site, slots=slots)
+        choice = choose(backend.value, home=home, site=site.site, slots=slots, ask=ask)
     except BackendUnavailable as error:
         raise Stop(
             Exit.UNREACHABLE,
@@ -203,11 +208,14 @@ def open_acting(
     site: Path | None = None,
     slots: int | None = None,
 ) -> Service:
-    """Return the service for a verb that acts on jobs that exist: with their backend."""
+    """Return the service for a verb that acts on jobs that exist: with their backend.
+
+    Its first look tells whether the controller answers: no ping comes before it.
+    """
     from orchestrator.cli.remembered import remembered_choice
 
     asked = backend or Backend(remembered_choice(home).backend)
-    return open_with(choose_backend(home, asked, site, slots=slots))
+    return open_with(choose_backend(home, asked, site, slots=slots, ask=False))
 
 
 def remember(chosen: Chosen) -> None:

@@ -34,17 +34,25 @@ class Choice:
 
 
 def choose(
-    backend: Backend, *, home: Path, site: Site | None = None, slots: int | None = None
+    backend: Backend,
+    *,
+    home: Path,
+    site: Site | None = None,
+    slots: int | None = None,
+    ask: bool = True,
 ) -> Choice:
     """Return the scheduler for `backend`. Raises `BackendUnavailable` for an explicit slurm.
 
+    `ask`: whether to ping the controller of an explicit slurm; who looks at it next need not.
     `slots`: CPUs that the local scheduler may use; default: all that this process may use.
     """
     local = LocalScheduler(home, cpus=slots)
     if backend == "local":
         others = {"slurm": _slurm(home, site)} if slurm_missing() is None else {}
         return Choice(scheduler=local, reason="asked for: this machine", others=others)
-    why_not = slurm_missing() or controller_silent()
+    why_not = slurm_missing()
+    if why_not is None and (ask or backend == "auto"):
+        why_not = controller_silent()
     if why_not is None:
         reason = "asked for" if backend == "slurm" else "sbatch is here and its controller answers"
         slurm = _slurm(home, site)

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from jobs.states import JobState
 from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher
+
+if TYPE_CHECKING:
+    from orchestrator.observation import Seen
 
 SCHEMA_VERSION = 1
 
@@ -88,13 +92,30 @@ def state_counts(states: Iterable[JobState]) -> dict[str, int]:
     return counts
 
 
-def status_document(rows: Sequence[JobRow], watcher: Watcher) -> Document:
-    """Return `orch status --json`; all jobs, however many."""
+def status_document(
+    rows: Sequence[JobRow],
+    watcher: Watcher,
+    seen: Sequence[Seen] = (),
+    *,
+    now: Callable[[], float] = time.time,
+) -> Document:
+    """Return `orch status --json`; all jobs, however many. `seen`: the oldest look first."""
     return {
         "schema_version": SCHEMA_VERSION,
         "watcher": _watcher(watcher),
+        "observation": _observation(seen[0], now()) if seen else None,
         "counts": state_counts(row.state for row in rows),
         "jobs": [_job(row) for row in rows],
+    }
+
+
+def _observation(seen: Seen, now: float) -> Document:
+    age = None if seen.taken_at is None else max(0.0, now - seen.taken_at)
+    return {
+        "scheduler": seen.scheduler,
+        "age_seconds": age,
+        "taken_at": seen.taken_at,
+        "unreachable": seen.unreachable,
     }
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from jobs.states import TERMINAL, JobState
 from orchestrator.rows import JobRow, Watcher
 from orchestrator.views import text
 from orchestrator.views.palette import ATTENTION, INTERESTING, STYLES, summary_order
 from orchestrator.views.table import Cell, Column, Table
+
+if TYPE_CHECKING:
+    from orchestrator.observation import Seen
 
 ROW_LIMIT = 50  # rows on a terminal without --all
 STALE_HEARTBEAT_SECONDS = 60.0
@@ -148,3 +152,19 @@ def watcher_line(watcher: Watcher, *, open_jobs: int, now: float) -> tuple[str, 
         return f"{state}; none is needed", "dim"
     waiting = "needs" if open_jobs == 1 else "need"
     return f"{state}; {text.count(open_jobs, 'job')} {waiting} one. Start it: orch watch", "yellow"
+
+
+def seen_lines(seen: Sequence[Seen], *, open_jobs: int, now: float) -> Iterator[tuple[str, str]]:
+    """Yield when each cluster was last seen, with a style; the embedded scheduler only if silent.
+
+    `now` is wall clock seconds.
+    """
+    for one in seen:
+        if not open_jobs or (one.scheduler == "local" and one.unreachable is None):
+            continue
+        age = "never seen" if one.taken_at is None else f"seen {text.ago(now - one.taken_at)}"
+        if one.unreachable is None:
+            yield f"{text.clean(one.scheduler)}: {age}", "dim"
+        else:
+            why = text.clean(one.unreachable)
+            yield f"{text.clean(one.scheduler)}: cannot be asked ({why}); {age}", "yellow"

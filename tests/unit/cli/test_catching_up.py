@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -9,7 +12,10 @@ import pytest
 
 from durable.locks import Locked
 from orchestrator.cli.exits import Exit, Stop
+from orchestrator.database import Database
+from orchestrator.observation import publish_seen
 from orchestrator.rows import TickReport
+from orchestrator.schedulers.base import Observation
 from tests.unit.cli.conftest import Outcome
 from tests.unit.cli.state import write_beat, write_state
 from tests.unit.cli.test_verbs import watching
@@ -118,3 +124,65 @@ def test_no_backend_is_no_failure_of_status(
 
     assert shown.code == Exit.OK
     assert "no sbatch here" in shown.err
+
+
+def test_a_scheduler_that_does_not_answer_keeps_nobody_from_the_store(
+    orch: Orch, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the store knows is shown while the scheduler is being asked; then what changed."""
+    state = write_state(home, {1: "RUNNING"})
+    write_beat(home, age_seconds=3600.0)
+    monkeypatch.setattr("orchestrator.cli.listing.PATIENT_SECONDS", 0.0)
+    shown = threading.Event()
+
+    class Slow(Ticks):
+        def tick(self) -> TickReport:
+            assert shown.wait(60)
+            database = Database(state.database)
+            with database.writing(database.take_lease()):
+                database._connection.execute("UPDATE jobs SET state = 'COMPLETED'")
+            database.close()
+            return super().tick()
+
+    def tell(line: str, style: str | None = None) -> None:
+        lines.append(line)
+        if "being asked" in line:
+            shown.set()
+
+    lines: list[str] = []
+    monkeypatch.setattr("orchestrator.cli.catching_up.open_acting", lambda home: Slow())
+    monkeypatch.setattr("orchestrator.cli.listing.streams.say", tell)
+
+    outcome = orch("status")
+
+    assert outcome.code == Exit.OK
+    before, after = outcome.out.index("RUNNING"), outcome.out.index("COMPLETED")
+    assert before < after
+
+
+def test_the_document_waits_and_says_when_the_scheduler_was_seen(
+    orch: Orch, home: Path, ticks: Callable[..., Ticks]
+) -> None:
+    """A script gets one answer; `observation` tells how old it is."""
+    state = write_state(home, {1: "RUNNING"})
+    publish_seen(state, {"slurm": Observation(taken_at=time.time() - 12, answers={})})
+    ticks()
+
+    document = json.loads(orch("status", "--json").out)
+
+    assert document["observation"]["scheduler"] == "slurm"
+    assert 12 <= document["observation"]["age_seconds"] < 60
+    assert document["observation"]["unreachable"] is None
+
+
+def test_status_shows_how_old_the_observation_is(
+    orch: Orch, home: Path, ticks: Callable[..., Ticks]
+) -> None:
+    """A store that is behind must not look like the truth."""
+    state = write_state(home, {1: "RUNNING"})
+    publish_seen(state, {"slurm": Observation(taken_at=time.time() - 12, answers={})})
+    assert "slurm: seen 12 s ago" in orch("status").out.replace("13 s", "12 s")
+
+    down = Observation(taken_at=time.time(), answers={}, unreachable="no answer within 30 s")
+    publish_seen(state, {"slurm": down})
+    assert "slurm: cannot be asked (no answer within 30 s); seen 1" in orch("status").out
