@@ -85,7 +85,7 @@ class SingleHolderLock:
             time.sleep(_POLL_SECONDS)
         try:
             faults.hit("lock.after_flock")
-            publish_file(self._record_path, self._record(), durable=False)
+            publish_file(self.record_path, self._record(), durable=False)
         except BaseException:
             self._lock.release()
             raise
@@ -96,7 +96,7 @@ class SingleHolderLock:
             return
         faults.hit("lock.before_release")
         # Before the flock goes: afterwards the record may already be the next holder's.
-        self._record_path.unlink(missing_ok=True)
+        self.record_path.unlink(missing_ok=True)
         self._lock.release()
 
     def holder(self) -> dict[str, Any] | None:
@@ -120,7 +120,8 @@ class SingleHolderLock:
         self.release()
 
     @property
-    def _record_path(self) -> Path:
+    def record_path(self) -> Path:
+        """Where the holder's record lies; written anew whenever the lock is taken."""
         return _record_path(self.path)
 
     def _try(self) -> bool:

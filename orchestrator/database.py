@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from durable.faults import hit
+from orchestrator.instance import DatabaseMark
 from orchestrator.named_sql import migrations, split_script, statements
 
 BUSY_SECONDS = 60.0
@@ -70,7 +72,10 @@ class Database:
                     for statement in split_script(script):
                         self._connection.execute(statement)
                     self._connection.execute(f"PRAGMA user_version={number}")
+                    hit("migrate.step")
+            hit("migrate.before_commit")
             self._connection.execute("COMMIT")
+            hit("migrate.committed")
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
@@ -113,12 +118,7 @@ class Database:
         """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            holder = self._connection.execute(statements()["lease_epoch"]).fetchone()[0]
-            if holder != lease_epoch:
-                raise LeaseLost(
-                    f"lease {lease_epoch} was taken over (now {holder}): this process was paused"
-                    " too long and must stop"
-                )
+            self.check_lease(lease_epoch)
             yield
             self._connection.execute("COMMIT")
         except BaseException:
@@ -126,11 +126,32 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def take_lease(self) -> int:
-        """Begin a new lease epoch and return it; the caller holds the writer's lock."""
+    def mark(self) -> DatabaseMark:
+        """Return which state directory this database belongs to, and how far it is."""
+        row = self._connection.execute(statements()["lease_mark"]).fetchone()
+        return DatabaseMark(
+            id=row["instance"], lease=row["epoch"], journal=row["journal"], live=bool(row["live"])
+        )
+
+    def check_lease(self, lease_epoch: int) -> None:
+        """Raise `LeaseLost` when a later holder took the lease."""
+        holder = self._connection.execute(statements()["lease_epoch"]).fetchone()[0]
+        if holder != lease_epoch:
+            raise LeaseLost(
+                f"lease {lease_epoch} was taken over (now {holder}): this process was paused"
+                " too long and must stop"
+            )
+
+    def take_lease(self, instance: str | None = None) -> int:
+        """Begin a new lease epoch and return it; the caller holds the writer's lock.
+
+        `instance`: the id of the state directory, kept where the database has none yet.
+        """
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            epoch = int(self._connection.execute(statements()["lease_take"]).fetchone()[0])
+            values = {"instance": instance}
+            taken = self._connection.execute(statements()["lease_take"], values).fetchone()
+            epoch = int(taken[0])
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 FAULT_POINTS: dict[str, str] = {
+    "migrate.step": "a migration has run, its transaction is not committed",
+    "migrate.before_commit": "all migrations have run, nothing is committed",
+    "migrate.committed": "the schema is the newest, nothing else has happened",
+    "lease.taken": "a new lease epoch is committed, instance.json does not know",
+    "lease.recorded": "instance.json knows the new lease epoch, no tick has begun",
     "submit.spec_written": "a job's spec.json exists, nobody has asked for the job",
     "submit.matrix_written": "specs and matrix record exist, nobody has asked for them",
     "request.posted": "the wish is durable, nobody has read it",

@@ -22,6 +22,7 @@ from orchestrator import requests
 from orchestrator.awakening import Awakening
 from orchestrator.database import Database
 from orchestrator.facts import Limits
+from orchestrator.instance import require_database
 from orchestrator.interval import CLUSTER, PACES, Interval, Pace
 from orchestrator.lease import Lease, read_watcher
 from orchestrator.reading import NotFound, Reading
@@ -103,10 +104,12 @@ class Service:
         """Open (and if needed create, mode 0700) a state directory.
 
         `scheduler`: for new work; None for reading only. `schedulers`: others, by name, that
-        earlier submissions may live on. Raises `orchestrator.database.NewerSchema`.
+        earlier submissions may live on. Raises `orchestrator.database.NewerSchema`,
+        `orchestrator.instance.StateRefused` where the database is gone.
         """
         clock = clock or SystemClock()
         state = StateDir(private_dir(home.absolute()))
+        require_database(state)
         return cls(
             state,
             Database(state.database),

@@ -105,6 +105,8 @@ class Submitter:
                 reason = f"being handed to {scheduler.name}"
                 self._store.move(job.spec.id, JobState.SUBMITTED, reason=reason, cause="due")
         hit("handover.intent_committed")
+        # Paused here for long enough to be taken over: the new holder looks for this token.
+        self._store.database.check_lease(lease_epoch)
         outcome = scheduler.submit(request)
         hit("handover.submitted")
         with self._store.writing(lease_epoch):

@@ -79,6 +79,7 @@ def catch_up(home: Path, rows: Sequence[JobRow]) -> CatchingUp | None:
 def _tick(home: Path) -> str | None:
     """Do one tick; return why the store is not up to date, None when it is."""
     from durable.locks import Locked
+    from orchestrator.instance import StateRefused
 
     try:
         service = open_acting(home)
@@ -88,6 +89,8 @@ def _tick(home: Path) -> str | None:
         report = service.tick()
     except Locked:
         return None  # somebody began to write since we looked: they tick
+    except StateRefused as refused:
+        return f"{refused}\n    fix: {refused.fix}"
     finally:
         service.close()
     if report.unreachable is not None:

@@ -71,6 +71,10 @@ def _of_domain(error: BaseException) -> Stop | None:
             kind="invalid_matrix",
             problems=problems,
         )
+    from orchestrator.instance import StateRefused
+
+    if isinstance(error, StateRefused):
+        return Stop(Exit.FAILED, str(error), fix=error.fix, kind="state_refused")
     for kind, code, fix in _conditions():
         if isinstance(error, kind):
             return Stop(code, str(error), fix=fix)

@@ -89,7 +89,13 @@ def _may_have_site(home: Path) -> bool:
 
 
 def has_state(home: Path) -> bool:
-    """Return whether anything was ever submitted here; reading verbs create nothing."""
+    """Return whether anything was ever submitted here; reading verbs create nothing.
+
+    Raises `orchestrator.instance.StateRefused` where the database of what was submitted is gone.
+    """
+    from orchestrator.instance import require_database
+
+    require_database(StateDir(home))
     return StateDir(home).database.exists()
 
 

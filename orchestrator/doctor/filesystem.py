@@ -10,12 +10,18 @@ import tempfile
 import time
 from pathlib import Path
 
+from jobs.contract.environment import HOST_LOCKS
 from orchestrator.doctor.check import Check, failed, passed, warned
-
-_NETWORK = frozenset(
-    {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "smb3", "smbfs", "afs", "9p"}
+from orchestrator.mounts import (
+    VOLATILE,
+    LockReach,
+    is_network,
+    lock_fix,
+    lock_reach,
+    mount_of,
+    read_mountinfo,
 )
-_VOLATILE = frozenset({"tmpfs", "ramfs"})
+
 _LEAST_BYTES = 200 << 20
 _FEW_BYTES = 5 << 30
 _FEW_INODES = 10_000
@@ -30,40 +36,29 @@ def nearest_directory(path: Path) -> Path:
     return path
 
 
-def filesystem_type(path: Path, mountinfo: str | None = None) -> str:
-    """Return the type of the file system that holds `path`, e.g. `ext4`; `unknown` elsewhere.
+def type_check(path: Path, mountinfo: str | None = None) -> Check:
+    """Return whether the file system suits a state directory.
 
     `mountinfo` is the text of /proc/self/mountinfo.
     """
-    if mountinfo is None:
-        source = Path("/proc/self/mountinfo")
-        if not source.exists():
-            return "unknown"
-        mountinfo = source.read_text(encoding="utf-8", errors="replace")
-    best, kind = "", "unknown"
-    target = path.resolve()
-    for line in mountinfo.splitlines():
-        fields, _, rest = line.partition(" - ")
-        parts = fields.split()
-        if len(parts) < 5 or not rest:
-            continue
-        mount = parts[4].encode().decode("unicode_escape")  # blanks are written as \040
-        if target.is_relative_to(mount) and len(mount) >= len(best):
-            best, kind = mount, rest.split()[0]
-    return kind
-
-
-def type_check(path: Path, kind: str) -> Check:
-    """Return whether the kind of file system suits a state directory."""
     name = "filesystem"
-    if kind in _NETWORK or kind.startswith("fuse"):
+    mount = mount_of(path.resolve(), read_mountinfo() if mountinfo is None else mountinfo)
+    kind, reach = mount.kind, lock_reach(mount)
+    if reach in (LockReach.HOST_ONLY, LockReach.NONE):
+        return failed(
+            name,
+            f"{kind} (network) at {path}: as it is mounted, its locks exclude {reach}",
+            f"{lock_fix(mount)}; or move ORCH_HOME; {HOST_LOCKS}=accept where one host writes",
+        )
+    if is_network(kind):
+        sure = "its locks reach all hosts" if reach is LockReach.HOSTS else "its locks may not"
         return warned(
             name,
             f"{kind} (network) at {path}",
-            "works where flock works between hosts; run watchers on one host only, and put"
-            " ORCH_HOME on a local disk where you can",
+            f"{sure}; where they fail, heartbeat and lease epoch keep a second host from writing;"
+            " a local disk is quicker (ORCH_HOME)",
         )
-    if kind in _VOLATILE:
+    if kind in VOLATILE:
         return warned(
             name, f"{kind} (memory) at {path}", "set ORCH_HOME to a disk: a reboot empties this"
         )

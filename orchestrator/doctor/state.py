@@ -9,15 +9,16 @@ import time
 from pathlib import Path
 
 from jobs.contract.paths import StateDir
+from orchestrator.database import Database
 from orchestrator.doctor.check import Check, failed, passed, warned
 from orchestrator.doctor.filesystem import (
     clock_check,
-    filesystem_type,
     lock_check,
     nearest_directory,
     space_check,
     type_check,
 )
+from orchestrator.instance import StateRefused, checked, read_instance
 from orchestrator.views.status import is_open, watcher_line
 
 _NAME = "state directory"
@@ -29,11 +30,14 @@ def state_checks(home: Path) -> list[Check]:
     checks = [directory_check(home, directory)]
     if checks[0].ok:
         checks += [lock_check(directory), clock_check(directory)]
-    checks += [type_check(directory, filesystem_type(directory)), space_check(directory)]
+    checks += [type_check(directory), space_check(directory)]
     if StateDir(home).database.exists():
         checks.append(database_check(StateDir(home).database))
         if checks[-1].ok:
-            checks.append(watcher_check(home))
+            checks += [instance_check(home), watcher_check(home)]
+    elif read_instance(StateDir(home)) is not None:
+        missing = f"{StateDir(home).database} is missing, its jobs are there"
+        checks.append(failed("database", missing, "orch rebuild"))
     return checks
 
 
@@ -67,7 +71,7 @@ def database_check(database: Path) -> Check:
     from orchestrator.named_sql import migrations
 
     newest = migrations()[-1][0]
-    restore = "stop watchers, move the file away and rebuild it from jobs/"
+    restore = "orch rebuild"
     try:
         uri = f"{database.absolute().as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, timeout=5.0)
@@ -88,6 +92,21 @@ def database_check(database: Path) -> Check:
         )
     size = database.stat().st_size / (1 << 20)
     return passed("database", f"whole, schema {version}, {size:.1f} MiB")
+
+
+def instance_check(home: Path) -> Check:
+    """Return whether the database is this directory's newest, and the place the same."""
+    state = StateDir(home.absolute())
+    database = Database(state.database)
+    try:
+        instance, moved_from = checked(state, database.mark(), new_id="")
+    except StateRefused as refused:
+        return failed("instance", str(refused), refused.fix)
+    finally:
+        database.close()
+    if moved_from is not None:
+        return passed("instance", f"moved from {moved_from}; no task is live, so it is adopted")
+    return passed("instance", f"lease {instance.lease}, event {instance.journal}")
 
 
 def watcher_check(home: Path) -> Check:
