@@ -157,7 +157,7 @@ class Bench:
     @property
     def last(self) -> AttemptDir:
         """The newest attempt's directory."""
-        return self.job.attempt(max(int(path.stem) for path in self.job.epochs.iterdir()))
+        return self.job.attempt(max(int(p.stem) for p in self.job.epochs.glob("[0-9]*.json")))
 
     def submit(self, *, overrides: Overrides | None = None) -> SubmissionDir:
         """Write a new submission of the job; later attempts use it."""

@@ -267,7 +267,7 @@ class Proof:
 
 def training(job: JobDir) -> bool:
     """Return whether rank 0 of the job's newest attempt has stopped itself in its training."""
-    claims = sorted(job.epochs.iterdir()) if job.epochs.is_dir() else []
+    claims = sorted(job.epochs.glob("[0-9]*.json"))  # not one that is being written
     record = read_record(claims[-1], EpochRecord) if claims else None
     if record is None:
         return False
