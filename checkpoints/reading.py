@@ -13,7 +13,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from checkpoints.errors import BrokenCheckpoint
@@ -93,12 +93,18 @@ def read_entry(root: Path, entry: FileEntry) -> bytes:
     return data
 
 
-def check_entry(root: Path, entry: FileEntry) -> None:
-    """Check a file's size and digest without keeping it in memory."""
+def check_entry(root: Path, entry: FileEntry, *, cold: bool = False) -> None:
+    """Check a file's size and digest without keeping it in memory.
+
+    `cold`: ask the kernel to forget its copy first, so that the disk is read, not the page cache.
+    """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(min(_CHUNK, entry.bytes + 1)))
     with open_within(root, entry.path) as (file, size):
         check_size(entry, size)
+        if cold:
+            with suppress(OSError):  # a wish: some filesystems keep their own cache
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
     _check_digest(entry, f"sha256:{digest.hexdigest()}")

@@ -25,20 +25,40 @@ def newest_first(names: Iterable[str]) -> list[str]:
 
 
 def plan_retention(
-    names: Iterable[str], *, verified: Collection[str], keep: int, protect: Collection[str]
+    names: Iterable[str],
+    *,
+    verified: Collection[str],
+    keep: int,
+    protect: Collection[str] = (),
+    every_steps: int | None = None,
 ) -> RetentionPlan:
     """Plan to keep the `keep` newest verified checkpoints, all newer ones, and protected ones.
 
     A checkpoint is deleted only if `keep` verified ones are newer than it; so nothing goes while
-    there are fewer. Raises ValueError for `keep` below 2.
+    there are fewer. `every_steps`: those of multiples of so many steps stay for good, one of each
+    step. Raises ValueError for `keep` below 2.
     """
     if keep < MIN_KEEP:
         raise ValueError(f"keep must be at least {MIN_KEEP}, not {keep}: the newest may be bad")
+    milestones = _milestones(names := set(names), every_steps)
     delete: list[str] = []
     kept: list[str] = []
     newer_verified = 0
-    for name in newest_first(set(names)):
+    for name in newest_first(names):
         superseded = newer_verified >= keep
-        (delete if superseded and name not in protect else kept).append(name)
+        stays = not superseded or name in protect or name in milestones
+        (kept if stays else delete).append(name)
         newer_verified += name in verified
     return RetentionPlan(delete=tuple(reversed(delete)), keep=tuple(kept))
+
+
+def _milestones(names: Collection[str], every_steps: int | None) -> frozenset[str]:
+    """Return, for each multiple of `every_steps`, the checkpoint of the highest epoch."""
+    if every_steps is None:
+        return frozenset()
+    newest: dict[int, str] = {}
+    for name in newest_first(names):
+        key = canonical_name(name)
+        if key is not None and key[1] and key[1] % every_steps == 0:
+            newest.setdefault(key[1], name)
+    return frozenset(newest.values())

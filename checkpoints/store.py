@@ -151,9 +151,12 @@ class CheckpointStore:
         except FileNotFoundError:
             return []
 
-    def verify(self, name: str) -> Manifest:
-        """Compare every byte with the manifest. Raises `BrokenCheckpoint`, or OSError."""
-        return self._verify(name).manifest
+    def verify(self, name: str, *, cold: bool = False) -> Manifest:
+        """Compare every byte with the manifest. Raises `BrokenCheckpoint`, or OSError.
+
+        `cold`: read the disk, not the page cache, where the system allows it.
+        """
+        return self._verify(name, cold=cold).manifest
 
     def open(self, name: str) -> OpenCheckpoint:
         """Open a checkpoint: manifest, files and sizes are checked now, contents when read.
@@ -189,16 +192,22 @@ class CheckpointStore:
                     )
         return None
 
-    def prune(self, keep: int = 2, protect: Collection[str] = ()) -> list[str]:
+    def prune(
+        self, keep: int = 2, protect: Collection[str] = (), *, every_steps: int | None = None
+    ) -> list[str]:
         """Delete what the `keep` newest verified checkpoints supersede; return the names.
 
         Each is verified, by reading it, once per store object. `protect`: names that stay (the
-        best one). Raises ValueError for `keep` < 2, OSError.
+        best one); `every_steps`: see `plan_retention`. Raises ValueError for `keep` < 2, OSError.
         """
-        plan_retention((), verified=(), keep=keep, protect=protect)
+        plan_retention((), verified=(), keep=keep)
         names = self.candidates()
         plan = plan_retention(
-            names, verified=self._newest_verified(names, keep), keep=keep, protect=protect
+            names,
+            verified=self._newest_verified(names, keep),
+            keep=keep,
+            protect=protect,
+            every_steps=every_steps,
         )
         if plan.delete:
             fsync_dir(self.root)  # the newer names must be durable before an older one goes
@@ -221,9 +230,9 @@ class CheckpointStore:
                 verified.append(name)
         return verified
 
-    def _verify(self, name: str) -> Surveyed:
+    def _verify(self, name: str, *, cold: bool = False) -> Surveyed:
         path = self._path(name)
-        surveyed = verify(path, owner=self._owner)
+        surveyed = verify(path, owner=self._owner, cold=cold)
         self._verified[name] = path.lstat().st_ino
         return surveyed
 

@@ -182,6 +182,8 @@ class SaveSpec(SpecModel):
 
     every_steps: PositiveInt = 100
     keep: Annotated[int, Field(ge=2, le=100)] = 2
+    keep_every_steps: PositiveInt | None = None  # checkpoints of these steps stay for good
+    read_back: bool = False  # read each checkpoint from disk before it counts
 
 
 class RetrySpec(SpecModel):

@@ -5,11 +5,13 @@ A save that fails (a full disk) is reported and training goes on; the previous c
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import Any
 
 from checkpoints.errors import BrokenCheckpoint, Fenced, StagingFailed
 from checkpoints.manifest import FileEntry, ManifestHeader, Parent, Position
+from checkpoints.retention import MIN_KEEP
 from durable.faults import hit
 from worker.claim import check_fence
 from worker.losses import StepLosses
@@ -30,9 +32,9 @@ def save(session: Session, losses: StepLosses, *, kind: str) -> bool:
     phase = session.progress.record.phase
     session.progress.phase("saving")
     losses.reduce()
-    ticket = channel.ticket("save")
-    statuses = channel.collect(ticket, _stage(session))
-    verdict = channel.tell(ticket, _commit(session, statuses, kind) if statuses else None)
+    verdict = _try(session, kind)
+    if verdict.get("full"):  # what the rules allow to go has gone: once more
+        verdict = _try(session, kind)
     session.progress.phase(phase)
     if "fenced" in verdict:
         raise Fenced(verdict["fenced"])
@@ -50,15 +52,27 @@ def save(session: Session, losses: StepLosses, *, kind: str) -> bool:
     return True
 
 
+def _try(session: Session, kind: str) -> dict[str, Any]:
+    """Stage and commit once; return rank 0's verdict on every rank."""
+    channel = session.channel
+    ticket = channel.ticket("save")
+    # Tickets count alike on all ranks, also where one of them failed before it could stage.
+    statuses = channel.collect(ticket, _stage(session, try_number=int(ticket.partition("/")[0])))
+    verdict: dict[str, Any] = channel.tell(
+        ticket, _commit(session, statuses, kind) if statuses else None
+    )
+    return verdict
+
+
 def prune(session: Session, *, keep: int) -> None:
     """Delete superseded checkpoints. A failure is reported: it costs space, not safety."""
     try:
-        session.store.prune(keep)
+        session.store.prune(keep, every_steps=session.attempt.spec.run.save.keep_every_steps)
     except OSError as error:
         session.progress.report(f"old checkpoints not removed: {error}")
 
 
-def _stage(session: Session) -> dict[str, Any]:
+def _stage(session: Session, *, try_number: int) -> dict[str, Any]:
     """Write this rank's files; return their entries, or the problem."""
     standing, rank = session.standing, session.channel.rank
     try:
@@ -69,13 +83,15 @@ def _stage(session: Session) -> dict[str, Any]:
             assert standing.best_tensors is not None
             files[BEST] = encode_tensors(standing.best_tensors)
         hit("save.before_stage")
-        writer = session.store.stage(step=standing.step, epoch=session.attempt.epoch, rank=rank)
+        writer = session.store.stage(
+            step=standing.step, epoch=session.attempt.epoch, rank=rank, try_number=try_number
+        )
         for name in sorted(files):
             writer.write(name, files.pop(name))
         entries = writer.finish()
         hit("save.after_stage")
     except (OSError, StagingFailed) as error:
-        return {"problem": f"rank {rank}: {error}"}
+        return {"problem": f"rank {rank}: {error}", "full": _is_full(error)}
     return {"entries": [entry.model_dump(mode="json") for entry in entries]}
 
 
@@ -94,7 +110,8 @@ def _commit(session: Session, statuses: list[dict[str, Any]], kind: str) -> dict
     try:
         if problems:
             session.store.discard(step=standing.step, epoch=epoch)
-            return {"problem": "; ".join(problems)}
+            full = any(status.get("full") for status in statuses)
+            return {"problem": "; ".join(problems), "full": full and _made_room(session)}
         entries = [FileEntry.model_validate(e) for status in statuses for e in status["entries"]]
         committed = session.store.commit(
             manifest_header(session, kind),
@@ -105,8 +122,28 @@ def _commit(session: Session, statuses: list[dict[str, Any]], kind: str) -> dict
         return {"fenced": str(error)}
     except (OSError, BrokenCheckpoint) as error:
         _discard(session)
-        return {"problem": str(error)}
+        return {"problem": str(error), "full": _is_full(error) and _made_room(session)}
+    if session.attempt.spec.run.save.read_back:
+        try:
+            session.store.verify(committed.name, cold=True)
+        except BrokenCheckpoint as error:
+            session.store.quarantine(committed.name, error)
+            return {"problem": f"read back differently from what was written: {error}"}
     return {"name": committed.name, "digest": committed.digest}
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _made_room(session: Session) -> bool:
+    """Delete all that the rules allow; return whether anything went (rank 0)."""
+    try:
+        every_steps = session.attempt.spec.run.save.keep_every_steps
+        return bool(session.store.prune(MIN_KEEP, every_steps=every_steps))
+    except OSError as error:
+        log.warning("no room could be made: %s", error)
+        return False
 
 
 def _discard(session: Session) -> None:

@@ -295,7 +295,7 @@ def test_not_being_able_to_look_is_no_evidence(
 ) -> None:
     """Out of descriptors or a stale handle: an OSError, and nothing is moved."""
 
-    def check_entry(root: Path, entry: object) -> None:
+    def check_entry(root: Path, entry: object, **options: object) -> None:
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
@@ -325,7 +325,7 @@ def test_a_checkpoint_that_was_pruned_while_it_was_read_is_no_damage(
     """An older copy of the attempt may read while the newer one prunes: it takes the next."""
     real = verification.check_entry
 
-    def check_entry(root: Path, entry: object) -> None:
+    def check_entry(root: Path, entry: object, **options: object) -> None:
         if root.name == NEW and root.exists():
             root.rename(store.root.parent / "pruned")
         real(root, entry)  # type: ignore[arg-type]

@@ -84,3 +84,22 @@ def test_fewer_than_two_is_refused(keep: int) -> None:
     """With one checkpoint, a bad one would be all there is."""
     with pytest.raises(ValueError, match="at least 2"):
         plan_retention((), verified=(), keep=keep, protect=())
+
+
+@given(stores, st.integers(2, 4), st.integers(1, 12))
+def test_milestones_stay_and_the_other_rules_hold(
+    case: tuple[list[str], set[str], set[str]], keep: int, every: int
+) -> None:
+    """Of each multiple, one checkpoint, the newest, is never deleted; nothing else is spared."""
+    present, verified, protect = case
+    rules = {"verified": verified, "keep": keep, "protect": protect}
+    plain = plan_retention(present, **rules)
+    plan = plan_retention(present, **rules, every_steps=every)
+    spared = set(plan.keep) - set(plain.keep)
+    steps = [int(name[5:13]) for name in spared]
+    assert all(step and step % every == 0 for step in steps)
+    assert len(steps) == len(set(steps))
+    for name in present:
+        step = int(name[5:13])
+        if step and step % every == 0:
+            assert any(int(kept[5:13]) == step for kept in plan.keep)

@@ -364,3 +364,25 @@ def test_sweeping_meets_an_owner_that_was_only_slow(
 
     monkeypatch.setattr(removal, "remove", gone)
     assert store.sweep(epoch=2) == []
+
+
+def test_a_cold_verification_reads_every_byte(store: CheckpointStore) -> None:
+    """What the page cache holds is asked to go first; a flipped bit is found as ever."""
+    (name,) = committed(store, 10)
+    store.verify(name, cold=True)
+    path = store.root / name / "rank-00001/rng.json"
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(BrokenCheckpoint, match="digest differs"):
+        store.verify(name, cold=True)
+
+
+def test_of_several_damages_the_first_of_the_manifest_is_named(store: CheckpointStore) -> None:
+    """Files are read side by side; the report does not depend on who is quicker."""
+    (name,) = committed(store, 10)
+    for file in ("rank-00001/state.json", "rank-00000/optimizer.safetensors"):
+        path = store.root / name / file
+        path.write_bytes(path.read_bytes()[::-1])
+    for _ in range(5):
+        with pytest.raises(BrokenCheckpoint) as raised:
+            store.verify(name)
+        assert raised.value.file == "rank-00000/optimizer.safetensors"

@@ -112,6 +112,8 @@ def test_each_yaml_key_is_described_with_its_default(key: str, default: object) 
     assert key in rows
     if default is ...:
         assert rows[key] == "required"
+    elif isinstance(default, bool):
+        assert rows[key] == str(default).lower()  # as YAML has it
     elif default is not None:
         assert rows[key] == str(list(default) if isinstance(default, tuple) else default).strip()
     else:
