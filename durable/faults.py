@@ -4,7 +4,7 @@
 otherwise. Grammar of ORCH_FAULT: items separated by commas, each
 
     name [ "[rank=" N "]" ] ":" action [ "@" n [ "+" ] ]
-    action = kill | stop | errno=NAME | sleep=SECONDS
+    action = kill | stop | errno=NAME | raise=NAME | sleep=SECONDS
 
 `@n`: at the n-th hit in this process (default 1); `@n+`: at the n-th and all later ones.
 ORCH_FAULT_LOG names a file that receives one line per hit, whatever ORCH_FAULT says, so that a
@@ -13,6 +13,7 @@ test can prove that a point was reached.
 
 from __future__ import annotations
 
+import builtins
 import errno
 import os
 import re
@@ -21,10 +22,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-Action = Literal["kill", "stop", "errno", "sleep"]
-_ACTIONS: dict[str, Action] = {"kill": "kill", "stop": "stop", "errno": "errno", "sleep": "sleep"}
+Action = Literal["kill", "stop", "errno", "raise", "sleep"]
+_ACTIONS: dict[str, Action] = {action: action for action in get_args(Action)}
 _ITEM = re.compile(
     r"(?P<name>[A-Za-z0-9_.]+)(\[rank=(?P<rank>\d+)\])?:(?P<action>[a-z]+)(=(?P<value>[A-Za-z0-9.]+))?"
     r"(@(?P<nth>[1-9]\d*)(?P<onwards>\+)?)?"
@@ -43,6 +44,7 @@ class Fault:
     action: Action
     rank: int | None = None
     number: int = 0  # errno
+    error: str = ""  # name of the exception's type
     seconds: float = 0.0
     nth: int = 1
     onwards: bool = False
@@ -88,8 +90,12 @@ def _parse_item(item: str) -> Fault:
     action, value = _ACTIONS.get(match["action"]), match["value"]
     if action is None:
         raise _invalid(item, f"unknown action {match['action']!r}")
-    number, seconds = 0, 0.0
-    if action == "errno":
+    number, seconds, error = 0, 0.0, ""
+    if action == "raise":
+        error = value or ""
+        if not error.isidentifier():
+            raise _invalid(item, f"{value!r} is not the name of an exception")
+    elif action == "errno":
         number = getattr(errno, value or "", 0)
         if not number:
             raise _invalid(item, f"{value!r} is not an errno name such as ENOSPC")
@@ -105,6 +111,7 @@ def _parse_item(item: str) -> Fault:
         action=action,
         rank=int(match["rank"]) if match["rank"] else None,
         number=number,
+        error=error,
         seconds=seconds,
         nth=int(match["nth"] or 1),
         onwards=match["onwards"] is not None,
@@ -114,7 +121,7 @@ def _parse_item(item: str) -> Fault:
 def _invalid(item: str, why: str) -> FaultInvalid:
     return FaultInvalid(
         f"ORCH_FAULT: {item!r}: {why}; write name[rank=N]:ACTION@n with ACTION one of"
-        " kill, stop, errno=NAME, sleep=SECONDS ([rank=N] and @n may be left out)"
+        " kill, stop, errno=NAME, raise=NAME, sleep=SECONDS ([rank=N] and @n may be left out)"
     )
 
 
@@ -173,3 +180,13 @@ def _act(fault: Fault) -> None:
             time.sleep(fault.seconds)
         case "errno":
             raise OSError(fault.number, os.strerror(fault.number), f"fault point {fault.name}")
+        case "raise":
+            raise _exception(fault.error)(f"fault point {fault.name}")
+
+
+def _exception(name: str) -> type[Exception]:
+    """Return one of Python's own, or a new one of that name: torch's cannot be imported here."""
+    known = getattr(builtins, name, None)
+    if isinstance(known, type) and issubclass(known, Exception):
+        return known
+    return type(name, (RuntimeError,), {})

@@ -96,6 +96,17 @@ def test_the_error_is_the_named_one(plan: Plan) -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("MemoryError", MemoryError), ("OutOfMemoryError", RuntimeError)]
+)
+def test_the_exception_has_the_given_name(plan: Plan, name: str, kind: type[Exception]) -> None:
+    """raise=NAME raises Python's own, or one of that name where Python has none."""
+    plan(f"a.b:raise={name}")
+    with pytest.raises(kind, match=r"fault point a\.b") as caught:
+        faults.hit("a.b")
+    assert type(caught.value).__name__ == name
+
+
 def test_sleep_waits_the_given_seconds(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """sleep=S waits S seconds."""
     slept: list[float] = []
@@ -131,6 +142,8 @@ def test_every_hit_is_logged(plan: Plan, tmp_path: Path) -> None:
         "a.b:explode",
         "a.b:errno=ENOSUCHTHING",
         "a.b:errno",
+        "a.b:raise",
+        "a.b:raise=a.b",
         "a.b:sleep=long",
         "a.b:kill=3",
         "a.b:kill@0",
