@@ -15,7 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jobs.contract.paths import JobDir, SubmissionDir
-from jobs.contract.records import BadRecord, EpochRecord, TasksRecord, read_record
+from jobs.contract.records import (
+    BadRecord,
+    EpochRecord,
+    StopCause,
+    TaskRecord,
+    TasksRecord,
+    read_record,
+)
 from jobs.history import AttemptHistory, read_history
 from jobs.retry import Again, Decision, Stop, decide
 from jobs.spec import JobSpec
@@ -50,19 +57,25 @@ def judge(submission: Path, index: int, restart_count: int) -> Decision:
         raise BadRecord(f"{directory.tasks}: has no task of index {index}")
     job = directory.state.job(task.job)
     spec = JobSpec.model_validate_json(job.spec.read_bytes())
-    return _judge_job(job, spec, directory.token, index, restart_count)
+    return _judge_job(job, spec, task, directory.token, restart_count)
 
 
-def _judge_job(job: JobDir, spec: JobSpec, token: str, index: int, restart_count: int) -> Decision:
+def _judge_job(
+    job: JobDir, spec: JobSpec, task: TaskRecord, token: str, restart_count: int
+) -> Decision:
     history = read_history(job)
-    ours = [a for a in history.attempts if a.claim and _is_ours(a.claim, token, index)]
+    ours = [a for a in history.attempts if a.claim and _is_ours(a.claim, token, task.index)]
     holder = history.attempts[-1] if history.attempts else None
     if holder is not None and _superseded(holder, ours, restart_count):
         return Stop(reason=f"epoch {holder.epoch} of another launch holds the job")
     # Restarts since our newest claim ended before an attempt began. Slurm counts from 0.
     newest = max((a.claim.restart_count for a in ours if a.claim), default=-1)
     unclaimed = max(0, restart_count - newest)
-    return decide(read_history(job, unclaimed=unclaimed), spec.run.retry, unattended=True)
+    end = holder.exit if holder is not None and not unclaimed else None
+    if end is not None and end.cause is StopCause.HOLD:
+        return Stop(reason="a person holds the job; `orch release` continues it")
+    counted = read_history(job, unclaimed=unclaimed).since(task.budget_epoch)
+    return decide(counted, spec.run.retry, unattended=True)
 
 
 def _is_ours(claim: EpochRecord, token: str, index: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.contract.paths import JobDir, parse_checkpoint_name
@@ -86,6 +86,10 @@ class JobHistory:
     attempts: tuple[AttemptHistory, ...] = ()
     completed: bool = False
     unclaimed: int = 0  # launches since the newest claim that ended before they became attempts
+
+    def since(self, epoch: int) -> JobHistory:
+        """Return the history as if attempts up to `epoch` had never been: budgets are whole."""
+        return replace(self, attempts=tuple(a for a in self.attempts if a.epoch > epoch))
 
 
 def read_history(job: JobDir, *, unclaimed: int = 0) -> JobHistory:

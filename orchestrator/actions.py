@@ -77,6 +77,22 @@ class DecideNext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartAgain:
+    """A person asked for it while the task still lived: the job is due again."""
+
+    anew: bool  # with whole budgets
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseTask:
+    """Ask the scheduler to let go of a task that it, or a person there, holds."""
+
+    task: int
+    key: TaskKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RejectResult:
     """Put a result.json that is not a result aside, so that a real one can be published."""
 
@@ -145,6 +161,8 @@ Action = (
     | CloseTask
     | Complete
     | DecideNext
+    | StartAgain
+    | ReleaseTask
     | RejectResult
     | Undelay
     | RequestStop

@@ -29,9 +29,11 @@ from orchestrator.actions import (
     Notify,
     RecordEnd,
     RejectResult,
+    ReleaseTask,
     RequestStop,
     SeeProgress,
     SeeTask,
+    StartAgain,
     Undelay,
 )
 from orchestrator.classification import Meaning
@@ -44,6 +46,7 @@ _CONTROL_CAUSE = {
     "rehearsal": StopCause.REHEARSAL,
     "preemption": StopCause.REHEARSAL,  # `orch preempt` is a rehearsal that a person asked for
     "cancel": StopCause.CANCEL,
+    "hold": StopCause.HOLD,
 }
 
 
@@ -62,6 +65,7 @@ class Effects:
 
     undelay: list[tuple[str, TaskKey]] = field(default_factory=list)
     stops: list[tuple[JobFacts, Notify | Kill | CancelTask]] = field(default_factory=list)
+    releases: list[tuple[JobFacts, ReleaseTask]] = field(default_factory=list)
 
 
 class Applier:
@@ -96,6 +100,9 @@ class Applier:
             case Notify() | Kill() | CancelTask():
                 effects.stops.append((item.job, action))
                 return True
+            case ReleaseTask():
+                effects.releases.append((item.job, action))
+                return True
             case Undelay(key=key):
                 effects.undelay.append((item.job.task.scheduler, key))
                 return True
@@ -125,6 +132,8 @@ class Applier:
                 return f"COMPLETED after {item.evidence.epoch or 0} attempts"
             case DecideNext(meaning=meaning):
                 return self._decide(job, meaning)
+            case StartAgain(anew=anew, cause=cause):
+                return store.start_again(job.id, anew=anew, cause=cause)
             case RequestStop():
                 self._request_stop(job, action, effects)
                 return f"{action.stop_cause}: {action.cause}"
@@ -162,7 +171,7 @@ class Applier:
     def _decide(self, job: JobFacts, end: Meaning) -> str:
         """Commit what follows an end without result; return it in words."""
         ends: Sequence[EndFacts] = self._store.ends_of(job.id)
-        history = read_history(self._state.job(job.id))
+        history = read_history(self._state.job(job.id)).since(self._store.budget_epoch(job.id))
         step = next_step(end, ends=ends, spec=job.spec, overrides=job.overrides, history=history)
         if isinstance(step, GiveUp):
             self._store.move(job.id, JobState.FAILED, reason=step.reason, cause=end.cause)
@@ -221,6 +230,25 @@ class Applier:
             for job, action in some
             if (problem := problems[action.key]) is not None
         ]
+
+    def release(
+        self,
+        some: Sequence[tuple[JobFacts, ReleaseTask]],
+        scheduler: Scheduler,
+        *,
+        lease_epoch: int,
+    ) -> list[str]:
+        """Ask a scheduler to let tasks go; return what happened in words."""
+        problems = scheduler.release([action.key for _, action in some])
+        hit("release.scheduler_asked")
+        lines = []
+        with self._store.writing(lease_epoch):
+            for job, action in some:
+                problem = problems.get(action.key)
+                words = f"{scheduler.name} does not release it: {problem}" if problem else ""
+                self._store.release_asked(job.id, action.task, problem=words)
+                lines.append(f"{job.name}: {words or 'released at ' + scheduler.name}")
+        return lines
 
     def _write_control(self, job: JobFacts, epoch: int, cause: str, deadline: float | None) -> None:
         control = ControlRecord(

@@ -40,6 +40,7 @@ _UNDER_PRESSURE = frozenset({Outcome.EXCEPTION, Outcome.PEER_LOST})
 _BY_STOP_CAUSE = {
     StopCause.TIME_LIMIT: EndClass.TIME_LIMIT,
     StopCause.CANCEL: EndClass.CANCELLED,
+    StopCause.HOLD: EndClass.HELD,
 }
 
 _BY_STATE = {
@@ -61,6 +62,7 @@ _REQUESTED = {
     "preemption": EndClass.PREEMPTED,
     "stalled": EndClass.STALLED,
     "cancel": EndClass.CANCELLED,
+    "hold": EndClass.HELD,
 }
 
 

@@ -28,6 +28,7 @@ class EndClass(StrEnum):
     STALLED = "stalled"
     INCOMPLETE = "incomplete"
     CANCELLED = "cancelled"
+    HELD = "held"  # a person asked it to save and wait
     FENCED = "fenced"  # a higher epoch held the job
     LOST = "lost"  # the scheduler no longer knows the task and nobody gave a sign of life
     LAUNCH = "launch"  # it ended before an attempt claimed the job
@@ -102,7 +103,7 @@ class StopFacts:
 
     id: int
     epoch: int | None
-    cause: str  # rehearsal, preemption, cancel, stalled
+    cause: str  # rehearsal, preemption, cancel, stalled, hold
     grace_seconds: float
     requested_at: float
     notified_at: float | None = None
@@ -139,6 +140,7 @@ class TaskFacts:
     absent_count: int = 0
     absent_since: float | None = None
     running_since: float | None = None
+    release_wanted: bool = False  # a person asked the scheduler to let it go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +160,7 @@ class JobFacts:
     overrides: Overrides = NO_OVERRIDES
     ended_epoch: int | None = None
     rehearsed: bool = False
+    again_wanted: str | None = None  # release, retry: once the task is gone
     stop: StopFacts | None = None
     task: TaskFacts
 

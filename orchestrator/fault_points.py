@@ -28,6 +28,7 @@ FAULT_POINTS: dict[str, str] = {
     "stop.notified": "the notice was given, that is not recorded",
     "stop.killed": "the ranks were killed, that is not recorded",
     "cancel.scheduler_asked": "the scheduler was asked to cancel, that is not recorded",
+    "release.scheduler_asked": "the scheduler was asked to release, that is not recorded",
     "tick.done": "a tick is over",
     "local.queued": "the local queue has the submission, the caller does not know",
     "local.cancel_asked": "a local task is asked to end, the caller does not know",

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from durable.faults import hit
 from jobs.contract.paths import StateDir
 from jobs.spec import JobSpec
-from jobs.states import JobState
+from jobs.states import TERMINAL, JobState
 from orchestrator import requests
+from orchestrator.reconcile import AGAIN_WORDS
 from orchestrator.store import Store
 
 _STARTABLE = frozenset({JobState.HELD, JobState.CANCELLED})
@@ -50,6 +51,10 @@ class Ingestion:
                         lines = [line for job in jobs for line in self._cancel(job)]
                     case requests.PreemptWish(job=job, epoch=epoch):
                         lines = self._preempt(job, epoch)
+                    case requests.HoldWish(jobs=jobs):
+                        lines = [line for job in jobs for line in self._hold(job)]
+                    case requests.ReleaseWish(jobs=jobs):
+                        lines = [line for job in jobs for line in self._release(job)]
                     case requests.AgainWish(jobs=jobs):
                         lines = [line for job in jobs for line in self._again(job, _STOPPED)]
                 self._store.add_request(name)
@@ -67,9 +72,10 @@ class Ingestion:
             if self._store.add_job(spec, matrix=record.digest, position=position):
                 new += 1
             else:
-                # Asking for a job that a person had stopped starts it again; a job that
-                # failed by a rule needs more than the same wish.
-                again += self._again(spec.id, _STARTABLE)
+                # Asking for a job that was cancelled, or that no scheduler took, starts it
+                # again; a job that failed by a rule needs more than the same wish, and one that
+                # a person holds needs that person's word.
+                again += self._asked_for_again(spec.id)
         return [f"{record.name}: {new} new jobs, {len(specs) - new} known", *again]
 
     def _cancel(self, job: str) -> list[str]:
@@ -77,6 +83,7 @@ class Ingestion:
         if state in (JobState.COMPLETED, JobState.CANCELLED):
             return []
         cause = "cancelled by a person"
+        self._store.set_wish(job, again=None, held=False)
         self._store.move(job, JobState.CANCELLED, reason=cause, cause=cause)
         if self._store.has_live_task(job):
             self._store.add_stop(job, epoch=None, cause="cancel", grace_seconds=0.0, why=cause)
@@ -90,13 +97,45 @@ class Ingestion:
         self._store.add_stop(job, epoch=epoch, cause="preemption", grace_seconds=grace, why=why)
         return [f"{job}: preemption of attempt {epoch or '(the running one)'} requested"]
 
-    def _again(self, job: str, stopped: frozenset[JobState]) -> list[str]:
+    def _hold(self, job: str) -> list[str]:
+        """Hold a job; the reconciler ends its task, in peace if it runs."""
         state = self._store.job_state(job)
-        if state not in stopped or self._store.has_live_task(job):
+        if state in TERMINAL:
             return []
-        tried = state is JobState.FAILED or self._store.attempts_of(job) > 0
-        new = JobState.RETRYING if tried else JobState.NEW
-        self._store.set_due_now(job)
-        reason = "started again by a person"
-        self._store.move(job, new, reason=reason, cause=reason)
-        return [f"{job}: {reason}"]
+        self._store.set_wish(job, again=None, held=True)
+        cause = "held by a person"
+        leaving = " (its attempt saves and leaves)" if state is JobState.RUNNING else ""
+        self._store.move(
+            job, JobState.HELD, reason=f"{cause}; orch release continues it{leaving}", cause=cause
+        )
+        return [f"{job}: {cause}"]
+
+    def _release(self, job: str) -> list[str]:
+        """Let a held job go on; a task that the scheduler holds is released there."""
+        state = self._store.job_state(job)
+        if state is JobState.HELD:
+            return self._start(job, "release", "released by a person")
+        if state is JobState.QUEUED and self._store.want_release(job):
+            return [f"{job}: to be released at the scheduler"]
+        return []
+
+    def _asked_for_again(self, job: str) -> list[str]:
+        if self._store.held_by_person(job):
+            return [f"{job}: stays held; orch release continues it"]
+        return self._again(job, _STARTABLE)
+
+    def _again(self, job: str, stopped: frozenset[JobState]) -> list[str]:
+        if self._store.job_state(job) not in stopped:
+            return []
+        return self._start(job, "retry", AGAIN_WORDS)
+
+    def _start(self, job: str, wish: str, cause: str) -> list[str]:
+        """Start a stopped job, at once or when its last task is gone."""
+        if self._store.has_live_task(job):
+            self._store.set_wish(job, again=wish, held=False)
+            state = self._store.job_state(job)
+            reason = f"{cause}, as soon as its last attempt has left"
+            self._store.move(job, state, reason=reason, cause=cause)
+            self._store.event("wish", job=job, cause=cause, decision=reason)
+            return [f"{job}: {reason}"]
+        return [f"{job}: {self._store.start_again(job, anew=wish == 'retry', cause=cause)}"]

@@ -38,8 +38,8 @@ class GiveUp:
     reason: str
 
 
-# Preempted and timed out: free, as long as there is progress.
-FREE = frozenset({EndClass.PREEMPTED, EndClass.TIME_LIMIT})
+# Preempted, timed out, held by a person: free, as long as there is progress.
+FREE = frozenset({EndClass.PREEMPTED, EndClass.TIME_LIMIT, EndClass.HELD})
 
 # The budget of each other cause, a key of `retry`. Causes with one key share it.
 BUDGETS = {

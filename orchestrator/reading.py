@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from durable.clock import Clock
@@ -55,6 +55,10 @@ class Reading:
             raise NotFound(f"{selector!r} means {len(ids)} jobs: give the id of one ({some} …)")
         return next(iter(ids))
 
+    def select_all(self, selectors: Sequence[str]) -> frozenset[str]:
+        """Return the ids that any of several selectors means. Raises `NotFound`."""
+        return frozenset().union(*(self.select(selector) or () for selector in selectors))
+
     def _ids(self, query: str, column: str, values: Mapping[str, Any]) -> frozenset[str]:
         return frozenset(row[column] for row in self._database.rows(query, values))
 
@@ -68,7 +72,10 @@ class Reading:
 
     def rows(self, selector: str | None) -> list[JobRow]:
         """Return the jobs that are meant, in the order of submission. Raises `NotFound`."""
-        ids = self.select(selector)
+        return self.rows_of(self.select(selector))
+
+    def rows_of(self, ids: Collection[str] | None) -> list[JobRow]:
+        """Return the jobs with these ids (None: all), in the order of submission."""
         found = [r for r in self._database.rows("job_rows") if ids is None or r["id"] in ids]
         running = [row["id"] for row in found if row["state"] == JobState.RUNNING]
         newer = self._heartbeats(found) if 0 < len(running) <= FRESH_ROWS else {}

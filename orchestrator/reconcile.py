@@ -21,8 +21,10 @@ from orchestrator.actions import (
     Move,
     RecordEnd,
     RejectResult,
+    ReleaseTask,
     SeeProgress,
     SeeTask,
+    StartAgain,
     Undelay,
 )
 from orchestrator.classification import Meaning, classify
@@ -39,6 +41,7 @@ from orchestrator.schedulers.base import OVER, Absent, Answer, Known, TaskState,
 from orchestrator.stopping import stop_actions
 
 WAITING = frozenset({TaskState.PENDING, TaskState.DELAYED, TaskState.HELD})
+AGAIN_WORDS = "started again by a person"
 _REQUEUED = Known(state=TaskState.PREEMPTED, reason="requeued; the attempt left no exit record")
 
 
@@ -128,6 +131,9 @@ def _alive(case: Case, known: Known) -> Iterator[Action]:
     unwanted = waiting or job.state is JobState.CANCELLED
     if unwanted and finished and job.stop is None:
         yield CancelTask(key=job.task.key, stop=None, epoch=None, cause="the job is over")
+    elif job.state is JobState.HELD:
+        if waiting and job.stop is None:
+            yield CancelTask(key=job.task.key, stop=None, epoch=None, cause="the job is held")
     elif not finished:
         yield from _follow(job, known)
     yield from stop_actions(case, known, running_since=see.running_since)
@@ -139,6 +145,8 @@ def _follow(job: JobFacts, known: Known) -> Iterator[Action]:
         yield Move(state=JobState.QUEUED, reason=f"waits: {words}", cause=known.state.value)
         if known.state is TaskState.DELAYED:
             yield Undelay(key=job.task.key)
+        if known.state is TaskState.HELD and job.task.release_wanted:
+            yield ReleaseTask(task=job.task.id, key=job.task.key)
     elif known.state in (TaskState.RUNNING, TaskState.SUSPENDED):
         where = f" on {known.nodes}" if known.nodes else ""
         yield Move(state=JobState.RUNNING, reason=f"{known.state}{where}", cause=known.state.value)
@@ -194,7 +202,12 @@ def _end(case: Case, known: Known | None) -> Iterator[Action]:
     yield CloseTask(task=job.task.id, cause=meaning.cause)
     if job.stop is not None:
         yield FinishStop(stop=job.stop.id)
-    if evidence.result is not None or job.state in TERMINAL:
+    if evidence.result is not None or job.state is JobState.COMPLETED:
+        return
+    if job.state in TERMINAL or job.state is JobState.HELD:
+        if job.again_wanted is not None:
+            words = "released by a person" if job.again_wanted == "release" else AGAIN_WORDS
+            yield StartAgain(anew=job.again_wanted == "retry", cause=words)
         return
     if meaning.end_class is EndClass.CANCELLED:
         yield Move(state=JobState.CANCELLED, reason=meaning.cause, cause=meaning.cause)
@@ -213,7 +226,10 @@ def _meaning(
         return Meaning(end_class=EndClass.INCOMPLETE, cause=evidence.result_rejected)
     exits = attempt.exits if attempt else ()
     asked = _asked(job, attempt.epoch if attempt else None)
-    return classify(known, exits, asked=asked, claimed=attempt is not None)
+    meaning = classify(known, exits, asked=asked, claimed=attempt is not None)
+    if job.state is JobState.HELD and meaning.end_class is EndClass.CANCELLED:
+        return Meaning(end_class=EndClass.HELD, cause="held by a person")
+    return meaning
 
 
 def _record(job: JobFacts, attempt: AttemptFacts) -> RecordEnd:

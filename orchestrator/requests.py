@@ -52,14 +52,31 @@ class PreemptWish(Record):
     epoch: int | None = None
 
 
+class HoldWish(Record):
+    """Let jobs wait for a person; what runs saves and leaves."""
+
+    kind: Literal["hold"] = "hold"
+    jobs: tuple[str, ...]
+
+
+class ReleaseWish(Record):
+    """Let held jobs go on."""
+
+    kind: Literal["release"] = "release"
+    jobs: tuple[str, ...]
+
+
 class AgainWish(Record):
-    """Start stopped jobs again."""
+    """Start stopped jobs again, with whole budgets."""
 
     kind: Literal["again"] = "again"
     jobs: tuple[str, ...]
 
 
-Wish = Annotated[SubmitWish | CancelWish | PreemptWish | AgainWish, Field(discriminator="kind")]
+Wish = Annotated[
+    SubmitWish | CancelWish | PreemptWish | HoldWish | ReleaseWish | AgainWish,
+    Field(discriminator="kind"),
+]
 _WISH: TypeAdapter[Wish] = TypeAdapter(Wish)
 
 

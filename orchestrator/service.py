@@ -39,6 +39,7 @@ __all__ = ["NoScheduler", "NotFound", "NotRunning", "Service", "WishPending"]
 WISH_SECONDS = 60.0  # a holder that has not read a wish by then is not alive enough
 POLL_SECONDS = 0.1
 AWAKE_SECONDS = 1.0  # a pause is never deaf for longer than this
+STOPPED = frozenset({JobState.FAILED, JobState.HELD, JobState.CANCELLED})
 
 
 class NoScheduler(RuntimeError):
@@ -192,20 +193,44 @@ class Service:
             unreachable=handed.unreachable if handed else None,
         )
 
-    def cancel(self, selector: str) -> list[str]:
-        """End jobs for good; return the names of those that were not over. `NotFound`."""
-        rows = [row for row in self.rows(selector) if row.state not in TERMINAL]
-        if rows:
-            wish = requests.CancelWish(jobs=tuple(row.id for row in rows))
-            self._carried_out([requests.post(self.state, wish)])
-        return [row.name for row in rows]
+    def chosen(self, selectors: Sequence[str]) -> list[JobRow]:
+        """Return the jobs that any of several selectors means; none: all. `NotFound`."""
+        return self._reading.rows_of(self._reading.select_all(selectors) if selectors else None)
 
-    def again(self, selector: str) -> list[str]:
-        """Start failed, held or cancelled jobs again; return their names. `NotFound`."""
-        stopped = (JobState.FAILED, JobState.HELD, JobState.CANCELLED)
-        rows = [row for row in self.rows(selector) if row.state in stopped]
+    def cancel(self, *selectors: str) -> list[str]:
+        """End jobs for good; return the names of those that were not over. `NotFound`."""
+        rows = [row for row in self.chosen(selectors) if row.state not in TERMINAL]
+        return self._wished(requests.CancelWish, rows)
+
+    def hold(self, *selectors: str) -> list[str]:
+        """Let jobs wait for a person; return the names of those that were going on. `NotFound`."""
+        over = TERMINAL | {JobState.HELD}
+        rows = [row for row in self.chosen(selectors) if row.state not in over]
+        return self._wished(requests.HoldWish, rows)
+
+    def release(self, *selectors: str) -> list[str]:
+        """Let held jobs go on, also those that the scheduler holds. Raises `NotFound`."""
+        held = self.store.held_tasks()
+        rows = self.chosen(selectors)
+        return self._wished(
+            requests.ReleaseWish,
+            [row for row in rows if row.state is JobState.HELD or row.id in held],
+        )
+
+    def again(self, *selectors: str) -> list[str]:
+        """Start failed, held or cancelled jobs again, with whole budgets. `NotFound`."""
+        rows = [row for row in self.chosen(selectors) if row.state in STOPPED]
+        return self._wished(requests.AgainWish, rows)
+
+    def _wished(
+        self,
+        kind: type[requests.CancelWish | requests.HoldWish | requests.ReleaseWish]
+        | type[requests.AgainWish],
+        rows: Sequence[JobRow],
+    ) -> list[str]:
+        """Have a wish for these jobs carried out; return their names."""
         if rows:
-            wish = requests.AgainWish(jobs=tuple(row.id for row in rows))
+            wish = kind(jobs=tuple(row.id for row in rows))
             self._carried_out([requests.post(self.state, wish)])
         return [row.name for row in rows]
 

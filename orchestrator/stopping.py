@@ -1,4 +1,4 @@
-"""Asking attempts to stop: rehearsals, people's preemptions, cancels, stalled attempts. Pure.
+"""Asking attempts to stop: rehearsals, people's preemptions, holds and cancels, stalls. Pure.
 
 The order is always the site's: the request is committed, control.json and the notice go out,
 and only an attempt that still runs when its grace is over is killed. Every step may be
@@ -28,6 +28,8 @@ def stop_actions(case: Case, known: Known, *, running_since: float | None) -> It
     if job.stop is None:
         if job.state is JobState.RUNNING and known.state is TaskState.RUNNING:
             yield from _begin(case, running_since or case.now)
+        elif job.state is JobState.HELD and known.state is TaskState.RUNNING:
+            yield from _hold(case)
     elif job.stop.cause == "cancel":
         yield from _cancel(case, job.stop)
     elif _replaced(job.stop, known, case.evidence):
@@ -70,6 +72,22 @@ def _begin(case: Case, running_since: float) -> Iterator[Action]:
             grace_seconds=grace,
             cause=f"step {evidence.step} has reached rehearsal.at_step {rehearsal.at_step}",
         )
+
+
+def _hold(case: Case) -> Iterator[Action]:
+    """Let the attempt of a held job save and leave; a task without one has nothing to save."""
+    job, evidence = case.job, case.evidence
+    if evidence.result is not None:
+        return
+    if evidence.epoch is None or evidence.epoch == job.ended_epoch:
+        yield CancelTask(key=job.task.key, stop=None, epoch=None, cause="the job is held")
+        return
+    yield RequestStop(
+        stop_cause="hold",
+        epoch=evidence.epoch,
+        grace_seconds=job.spec.run.grace_seconds,
+        cause="held by a person",
+    )
 
 
 def _replaced(stop: StopFacts, known: Known, evidence: Evidence) -> bool:

@@ -119,9 +119,42 @@ class Store:
         text = overrides.model_dump_json(exclude_defaults=True)
         self.database.run("job_again", {"id": job, "due_at": due_at, "overrides": text})
 
-    def set_due_now(self, job: str) -> None:
-        """Let the job be handed over at once."""
-        self.database.run("job_due_now", {"id": job})
+    def start_again(self, job: str, *, anew: bool, cause: str) -> str:
+        """Let a stopped job be handed over at once; return that in words.
+
+        `anew`: what has ended so far counts against no budget any more.
+        """
+        tried = self.job_state(job) is JobState.FAILED or self.attempts_of(job) > 0
+        self.database.run("job_started_again", {"id": job, "anew": int(anew)})
+        new = JobState.RETRYING if tried else JobState.NEW
+        words = f"{cause}, budgets whole again" if anew and tried else cause
+        self.move(job, new, reason=words, cause=cause)
+        return f"{new}: {words}"
+
+    def start_again_if_wanted(self, job: str) -> None:
+        """Start a stopped job that a person asked for while its task still lived."""
+        wanted = self._wish(job)["again_wanted"]
+        if wanted is not None:
+            self.start_again(job, anew=wanted == "retry", cause=f"{wanted} by a person")
+
+    def set_wish(self, job: str, *, again: str | None, held: bool) -> None:
+        """Remember a person's newest wish: `again` (release, retry) once the task is gone."""
+        values = {"id": job, "again_wanted": again, "held_by_person": int(held)}
+        self.database.run("job_wish_set", values)
+
+    def held_by_person(self, job: str) -> bool:
+        """Return whether a person, not a rule, holds the job."""
+        return bool(self._wish(job)["held_by_person"])
+
+    def budget_epoch(self, job: str) -> int:
+        """Return the epoch up to which attempts count against no budget."""
+        return int(self._wish(job)["budget_epoch"])
+
+    def _wish(self, job: str) -> sqlite3.Row:
+        row = self.database.one("job_wish", {"id": job})
+        if row is None:
+            raise KeyError(job)
+        return row
 
     def set_progress(
         self, job: str, evidence: Evidence, *, heartbeat_at: float | None, reports: str
@@ -202,6 +235,22 @@ class Store:
             },
         )
 
+    def held_tasks(self) -> frozenset[str]:
+        """Return the jobs whose live task the scheduler holds."""
+        return frozenset(row["job"] for row in self.database.rows("tasks_held"))
+
+    def want_release(self, job: str) -> bool:
+        """Ask for the release of a task that the scheduler holds; False when it holds none."""
+        return bool(self.database.run("task_release", {"job": job}))
+
+    def release_asked(self, job: str, task: int, *, problem: str) -> None:
+        """The scheduler was asked to let a task go; `problem` says why it does not."""
+        self.database.run("task_release_done", {"id": task})
+        decision = problem or "released at the scheduler"
+        self.event("release", job=job, cause="asked for by a person", decision=decision)
+        if problem:
+            self.database.run("job_reason", {"id": job, "reason": problem})
+
     def close_task(self, task: int) -> None:
         """The scheduler will do nothing more for this task."""
         self.database.run("task_close", {"id": task})
@@ -239,7 +288,7 @@ class Store:
         self.database.run("job_counts", {"id": job})
 
     def ends_of(self, job: str) -> tuple[EndFacts, ...]:
-        """Return the recorded ends of a job, oldest first."""
+        """Return the recorded ends of a job that count against budgets, oldest first."""
         return tuple(
             EndFacts(
                 epoch=row["epoch"],

@@ -41,6 +41,7 @@ class DueJob:
     matrix: str
     overrides: Overrides
     attempts: int
+    budget_epoch: int = 0  # of the last `orch retry`
 
     def resources(self) -> ResourcesSpec:
         """Return what to ask for, overrides applied."""
@@ -134,7 +135,12 @@ class Submitter:
             token=token,
             scheduler=scheduler.name,
             tasks=tuple(
-                TaskRecord(index=index, job=job.spec.id, overrides=job.overrides)
+                TaskRecord(
+                    index=index,
+                    job=job.spec.id,
+                    overrides=job.overrides,
+                    budget_epoch=job.budget_epoch,
+                )
                 for index, job in enumerate(chunk)
             ),
             site=self._site,
@@ -189,7 +195,8 @@ def give_back(store: Store, token: str, *, reason: str, cause: str, hold: bool =
     store.close_tasks_of(token)
     for task in store.tasks_of(token):
         if task["state"] != JobState.SUBMITTED:
-            continue  # cancelled meanwhile
+            store.start_again_if_wanted(task["job"])
+            continue  # held or cancelled meanwhile
         before = JobState.RETRYING if task["attempts"] else JobState.NEW
         new = JobState.HELD if hold else before
         store.move(task["job"], new, reason=reason, cause=cause)

@@ -158,6 +158,10 @@ class Tick:
             scheduler = self._scheduler_named(name)
             problems = scheduler.undelay(keys) if scheduler else {}
             lines += [f"{k.scheduler_id}: still delayed: {p}" for k, p in problems.items() if p]
+        for name in {job.task.scheduler for job, _ in effects.releases}:
+            held = [(job, a) for job, a in effects.releases if job.task.scheduler == name]
+            if (scheduler := self._scheduler_named(name)) is not None:
+                lines += self._applier.release(held, scheduler, lease_epoch=lease_epoch)
         cancels: dict[str, list[tuple[JobFacts, CancelTask]]] = {}
         for job, action in effects.stops:
             scheduler = self._scheduler_named(job.task.scheduler)
@@ -192,6 +196,7 @@ class Tick:
                 matrix=row["matrix"] or "",
                 overrides=Overrides.model_validate_json(row["overrides"]),
                 attempts=row["attempts"],
+                budget_epoch=row["budget_epoch"],
             )
             for row in self._store.to_hand_over(self._clock.wall())
         ]
@@ -214,6 +219,7 @@ class Tick:
                 overrides=Overrides.model_validate(json.loads(row["overrides"])),
                 ended_epoch=row["ended_epoch"],
                 rehearsed=row["id"] in rehearsed,
+                again_wanted=row["again_wanted"],
                 stop=stops.get(row["id"]),
                 task=_task(row),
             )
@@ -245,6 +251,7 @@ def _task(row: sqlite3.Row) -> TaskFacts:
         absent_count=row["absent_count"],
         absent_since=row["absent_since"],
         running_since=row["running_since"],
+        release_wanted=bool(row["release_wanted"]),
     )
 
 

@@ -61,6 +61,7 @@ class TaskRecord(BaseModel):
     job: str
     overrides: Overrides = Overrides()
     waivers: tuple[str, ...] = ()
+    budget_epoch: int = 0  # attempts up to this one count against no budget
 
 
 class WorkerSite(BaseModel):
@@ -150,6 +151,7 @@ class StopCause(StrEnum):
     TIME_LIMIT = "time_limit"
     REHEARSAL = "rehearsal"
     CANCEL = "cancel"
+    HOLD = "hold"  # save and leave; a person says when to go on
 
 
 class ErrorRecord(BaseModel):

@@ -1,4 +1,4 @@
-"""`orch cancel`, `orch retry` and `orch preempt`: a person interferes."""
+"""`orch cancel` and `orch preempt`: a person interferes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import typer
 
 from orchestrator.cli import streams
 from orchestrator.cli.exits import Exit, Stop
-from orchestrator.cli.options import JobSelector, Json, RequiredSelector
+from orchestrator.cli.naming import meant, some
+from orchestrator.cli.options import JobSelector, Json, Selectors
 from orchestrator.cli.session import open_acting, require_state, state_home
-
-_NAMES_SHOWN = 10
 
 
 def cancel(
-    selector: RequiredSelector,
+    selectors: Selectors,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -26,27 +25,27 @@ def cancel(
 
     Examples:
       orch cancel quickstart
-      orch cancel 3f2a9c1e --yes
+      orch cancel 3f2a9c1e 77aa01bc --yes
     """
     from orchestrator.views.documents import outcome_document
-    from orchestrator.views.text import clean, count
+    from orchestrator.views.text import count
 
     home = state_home()
-    require_state(home, selector)
+    require_state(home, selectors[0])
     service = open_acting(home)
-    names = [row.name for row in service.rows(selector) if not _is_over(row.state)]
+    names = [row.name for row in service.chosen(selectors) if not _is_over(row.state)]
     if names and not yes:
         _ask(names)
-    cancelled = service.cancel(selector) if names else []
+    cancelled = service.cancel(*selectors) if names else []
     if as_json:
         streams.show_document(outcome_document("cancel", cancelled=cancelled))
         return
     if not cancelled:
-        streams.say(f"nothing to cancel: every job of {clean(selector)} is over")
-        streams.hint(f"orch status {clean(selector)}", "see them")
+        streams.say(f"nothing to cancel: every job of {meant(selectors)} is over")
+        streams.hint("orch status", "see them")
         return
-    streams.show(f"{count(len(cancelled), 'job')} cancelled: {_some(cancelled)}")
-    streams.hint(f"orch retry {clean(selector)}", "to run them after all")
+    streams.show(f"{count(len(cancelled), 'job')} cancelled: {some(cancelled)}")
+    streams.hint(f"orch retry {meant(selectors)}", "to run them after all")
 
 
 def _is_over(state: object) -> bool:
@@ -55,50 +54,14 @@ def _is_over(state: object) -> bool:
     return state in TERMINAL
 
 
-def _some(names: list[str]) -> str:
-    from orchestrator.views.text import clean
-
-    shown = ", ".join(clean(name) for name in names[:_NAMES_SHOWN])
-    more = len(names) - _NAMES_SHOWN
-    return f"{shown} and {more:,} more" if more > 0 else shown
-
-
 def _ask(names: list[str]) -> None:
     from orchestrator.views.text import count
 
-    question = f"cancel {count(len(names), 'job')}: {_some(names)}"
+    question = f"cancel {count(len(names), 'job')}: {some(names)}"
     if not sys.stdin.isatty():
         raise Stop(Exit.USAGE, f"{question}? nobody is there to answer", fix="add --yes")
     if not typer.confirm(f"{question}?", err=True):
         raise Stop(Exit.FAILED, "nothing was cancelled")
-
-
-def retry(
-    selector: RequiredSelector,
-    as_json: Json = False,
-) -> None:
-    """Start failed, held or cancelled jobs again.
-
-    They go on from their last verified checkpoint.
-
-    Examples:
-      orch retry quickstart
-      orch retry 3f2a9c1e
-    """
-    from orchestrator.views.documents import outcome_document
-    from orchestrator.views.text import clean, count
-
-    home = state_home()
-    require_state(home, selector)
-    names = open_acting(home).again(selector)
-    if as_json:
-        streams.show_document(outcome_document("retry", started=names))
-        return
-    if not names:
-        streams.say(f"nothing to start again: no job of {clean(selector)} is failed or cancelled")
-        return
-    streams.show(f"{count(len(names), 'job')} started again: {_some(names)}")
-    streams.hint("orch status --watch", "see them run")
 
 
 def preempt(job: JobSelector, as_json: Json = False) -> None:

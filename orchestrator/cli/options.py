@@ -14,8 +14,11 @@ _SELECTOR = "A matrix name, a job name, or at least 4 digits of a job id."
 Selector = Annotated[
     str | None, typer.Argument(metavar="NAME|JOB", help=_SELECTOR, show_default=False)
 ]
-RequiredSelector = Annotated[
-    str, typer.Argument(metavar="NAME|JOB", help=_SELECTOR, show_default=False)
+Selectors = Annotated[
+    list[str], typer.Argument(metavar="NAME|JOB...", help=_SELECTOR, show_default=False)
+]
+OptionalSelectors = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME|JOB]...", help=_SELECTOR, show_default=False)
 ]
 JobSelector = Annotated[
     str,

@@ -172,6 +172,10 @@ class Scheduler(Protocol):
         """SIGKILL a running task's ranks, as the site does when grace is over."""
         ...
 
+    def release(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
+        """Let tasks go that are held at the scheduler, after checking their token."""
+        ...
+
     def undelay(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """Remove the begin time that a requeue left behind."""
         ...

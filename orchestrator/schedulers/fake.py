@@ -158,6 +158,22 @@ class FakeScheduler:
             self.end(key, TaskState.FAILED, exit_code=137)
         return problem
 
+    def release(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
+        """Let held tasks wait for nodes again; not those that an administrator holds."""
+        self.log.append(("release", tuple(keys)))
+        if self._fails():
+            return dict.fromkeys(keys, "Unable to contact slurm controller")
+        problems: dict[TaskKey, str | None] = dict.fromkeys(keys)
+        for key in keys:
+            task = self._find(key)
+            if task is not None and task.state is TaskState.HELD:
+                if task.reason == "JobHeldAdmin":
+                    problems[key] = "Access/permission denied"
+                else:
+                    task.state, task.reason = TaskState.PENDING, "Priority"
+        self._save()
+        return problems
+
     def undelay(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """Remove the begin time."""
         self.log.append(("undelay", tuple(keys)))
@@ -204,6 +220,10 @@ class FakeScheduler:
         task = self._set(key, TaskState.DELAYED, reason="BeginTime")
         task.restarts += 1
         self._save()
+
+    def hold(self, key: TaskKey, *, reason: str = "JobHeldUser") -> None:
+        """Let a person hold a waiting task at the cluster."""
+        self._set(key, TaskState.HELD, reason=reason)
 
     def lose(self, key: TaskKey) -> None:
         """Forget a task, as a controller that was killed does."""

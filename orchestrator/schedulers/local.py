@@ -136,6 +136,10 @@ class LocalScheduler:
         task.kill()
         return None
 
+    def release(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
+        """Nothing is ever held here: a held job has no task."""
+        return dict.fromkeys(keys)
+
     def undelay(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """Nothing is ever delayed here."""
         return dict.fromkeys(keys)

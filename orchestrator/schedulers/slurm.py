@@ -189,6 +189,19 @@ class SlurmScheduler:
         steps = self._steps(key)
         return steps if isinstance(steps, str) else _signal("KILL", steps)
 
+    def release(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
+        """`scontrol release`, one call an array. An administrator's hold is refused by Slurm."""
+        queue = self._looks.for_acting().queue
+        if isinstance(queue, str):
+            return dict.fromkeys(keys, queue)
+        problems: dict[TaskKey, str | None] = dict.fromkeys(keys)
+        held = [key for key in keys if (row := ours(queue, key)) and row.state is TaskState.HELD]
+        for array_id, group in _by_array(held):
+            indices = compress_ranges([key.index for key in group])
+            said = _control(["scontrol", "release", f"{array_id}_[{indices}]"])
+            problems.update(dict.fromkeys(group, said))
+        return problems
+
     def undelay(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """Let requeued tasks begin a moment after their requeue instead of two minutes.
 

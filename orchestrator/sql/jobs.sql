@@ -26,8 +26,19 @@ UPDATE jobs SET reason = :reason WHERE id = :id;
 -- name: job_again
 UPDATE jobs SET due_at = :due_at, overrides = :overrides WHERE id = :id;
 
--- name: job_due_now
-UPDATE jobs SET due_at = 0 WHERE id = :id;
+-- name: job_started_again
+-- `anew`: what has ended so far counts against no budget.
+UPDATE jobs SET due_at = 0, again_wanted = NULL, held_by_person = 0,
+    budget_epoch = CASE WHEN :anew THEN attempts ELSE budget_epoch END,
+    budget_end = CASE WHEN :anew THEN (SELECT coalesce(max(e.id), 0) FROM ends e
+                                       WHERE e.job = jobs.id) ELSE budget_end END
+WHERE id = :id;
+
+-- name: job_wish
+SELECT again_wanted, held_by_person, budget_epoch FROM jobs WHERE id = :id;
+
+-- name: job_wish_set
+UPDATE jobs SET again_wanted = :again_wanted, held_by_person = :held_by_person WHERE id = :id;
 
 -- name: job_progress
 -- An attempt that has not spoken yet leaves the last known position standing.
@@ -44,7 +55,7 @@ UPDATE jobs SET
 WHERE id = :id;
 
 -- name: jobs_to_hand_over
-SELECT id, spec, state, overrides, attempts,
+SELECT id, spec, state, overrides, attempts, budget_epoch,
     (SELECT m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
      WHERE mj.job = jobs.id LIMIT 1) AS matrix
 FROM jobs

@@ -23,8 +23,19 @@ FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.token = :token ORDER BY t.idx;
 -- name: task_seen
 UPDATE tasks SET seen = :seen, seen_reason = :seen_reason, shown_id = :shown_id, nodes = :nodes,
     restarts = :restarts, absent_count = :absent_count, absent_since = :absent_since,
-    running_since = :running_since
+    running_since = :running_since,
+    release_wanted = CASE WHEN :seen = 'held' THEN release_wanted ELSE 0 END
 WHERE id = :id;
+
+-- name: tasks_held
+SELECT job FROM tasks WHERE live = 1 AND seen = 'held';
+
+-- name: task_release
+-- Only of a task that the scheduler holds.
+UPDATE tasks SET release_wanted = 1 WHERE job = :job AND live = 1 AND seen = 'held';
+
+-- name: task_release_done
+UPDATE tasks SET release_wanted = 0 WHERE id = :id;
 
 -- name: task_close
 UPDATE tasks SET live = 0 WHERE id = :id;
@@ -34,9 +45,9 @@ UPDATE tasks SET live = 0 WHERE token = :token;
 
 -- name: live_tasks
 SELECT t.id AS task, t.token, t.idx, t.seen, t.seen_reason, t.shown_id, t.nodes, t.restarts,
-    t.absent_count, t.absent_since, t.running_since, s.scheduler, s.scheduler_id,
+    t.absent_count, t.absent_since, t.running_since, t.release_wanted, s.scheduler, s.scheduler_id,
     j.id, j.name, j.state, j.reason, j.epoch, j.sequence, j.heartbeat_at, j.step,
-    j.committed_step, j.phase, j.loss, j.reports, j.attempts, j.overrides,
+    j.committed_step, j.phase, j.loss, j.reports, j.attempts, j.overrides, j.again_wanted,
     (SELECT max(epoch) FROM ends WHERE ends.job = j.id) AS ended_epoch
 FROM tasks t
 JOIN submissions s ON s.token = t.token AND s.state = 'accepted'
@@ -46,7 +57,7 @@ ORDER BY t.id;
 
 -- name: stopped_jobs
 -- Their last attempt may still publish: on a node that only looked dead, or just before a cancel.
-SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED') AND attempts > 0
+SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED', 'HELD') AND attempts > 0
     AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND live = 1);
 
 -- name: end_add
@@ -57,9 +68,10 @@ VALUES (:job, :epoch, :token, :idx, :class, :cause, :last_step, :committed_step,
 ON CONFLICT (job, epoch) DO NOTHING;
 
 -- name: ends_of
+-- That count against budgets: those since the last `orch retry`.
 SELECT epoch, class, cause, last_step, committed_step, at, blame, nodes, resumed_from, error_type,
     error_message, error_digest FROM ends
-WHERE job = :job ORDER BY id;
+WHERE job = :job AND id > (SELECT budget_end FROM jobs WHERE jobs.id = :job) ORDER BY id;
 
 -- name: stop_add
 INSERT INTO stops (job, epoch, cause, grace_seconds, requested_at)

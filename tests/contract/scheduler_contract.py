@@ -202,6 +202,14 @@ class SchedulerContract:
         assert cluster.scheduler.kill(keys[-1]) is not None
         cluster.scheduler.cancel(keys)
 
+    def test_release_of_a_task_that_is_not_held_is_harmless(self, cluster: Cluster) -> None:
+        """Said of a waiting task and of a stranger's; neither is touched."""
+        (key,) = submit(cluster, [make_spec(1)])
+        foreign = replace(key, token=secrets.token_hex(8))
+
+        assert cluster.scheduler.release([key, foreign]) == {key: None, foreign: None}
+        cluster.scheduler.cancel([key])
+
     def test_undelay_of_a_task_that_is_not_delayed_is_harmless(self, cluster: Cluster) -> None:
         """It may be repeated at any time."""
         (key,) = submit(cluster, [make_spec(1)])

@@ -125,6 +125,12 @@ class Orchestration(RuleBasedStateMachine):
         self.world.service.cancel(spec.id)  # type: ignore[attr-defined]
         self.cancelled.add(spec.id)  # type: ignore[attr-defined]
 
+    @precondition(lambda self: self.submitted)
+    @rule(spec=st.sampled_from(SPECS), wish=st.sampled_from(["hold", "release", "again"]))
+    def interfere(self, spec: object, wish: str) -> None:
+        """A person holds a job, lets it go, or starts it again."""
+        getattr(self.world.service, wish)(spec.id)  # type: ignore[attr-defined]
+
     @invariant()
     def never_two_copies_of_a_job(self) -> None:
         """Tasks of one job that are not over: at most one, however often anything was repeated."""
@@ -143,6 +149,7 @@ class Orchestration(RuleBasedStateMachine):
     def left_alone_every_job_ends(self) -> None:
         """P1: with a healthy cluster and enough ticks, every job is over."""
         self.world.fake.next_submit.clear()
+        self.world.service.release(*(spec.id for spec in SPECS))
         for _ in range(60):
             self.world.tick(100.0)
             for key, task in self.tasks(TaskState.PENDING):

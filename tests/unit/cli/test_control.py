@@ -1,0 +1,71 @@
+"""The verbs by which a person holds, releases and restarts jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.remembered import RememberedChoice, remember_choice
+from tests.unit.cli.state import job_id, write_state
+
+Orch = Callable[..., Any]
+
+
+def local_state(home: Path, states: dict[int, str], **columns: Any) -> None:
+    """Make up jobs of the local backend."""
+    write_state(home, states, **columns)
+    remember_choice(home, RememberedChoice.model_validate({"backend": "local"}))
+
+
+def state_of(orch: Orch, number: int) -> str:
+    """Return a job's state."""
+    (job,) = orch("status", job_id(number), "--json").document["jobs"]
+    return str(job["state"])
+
+
+def test_several_jobs_are_held_and_released_by_one_command(orch: Orch, home: Path) -> None:
+    """Names of one command may overlap; each job is meant once."""
+    later = 4e9  # nothing is handed over meanwhile: made-up specs are none
+    local_state(home, {1: "NEW", 2: "RETRYING", 3: "NEW"}, due_at=later)
+
+    held = orch("hold", job_id(1), job_id(2), job_id(1), "--json")
+
+    assert held.code == 0
+    assert held.document["held"] == ["quickstart-0001", "quickstart-0002"]
+    assert [state_of(orch, n) for n in (1, 2, 3)] == ["HELD", "HELD", "NEW"]
+    again = orch("hold", job_id(1))
+    assert again.code == 0
+    assert "nothing to hold" in again.err
+
+
+def test_failed_picks_the_failed_jobs_of_all_matrices(orch: Orch, home: Path) -> None:
+    """Cancelled and held ones were stopped on purpose."""
+    local_state(home, {1: "COMPLETED", 2: "CANCELLED", 3: "HELD"})
+
+    nothing = orch("retry", "--failed")
+
+    assert nothing.code == 0
+    assert "no job is failed" in nothing.err
+    assert [state_of(orch, n) for n in (2, 3)] == ["CANCELLED", "HELD"]
+
+
+def test_retry_without_a_word_of_which_jobs_is_wrong_usage(orch: Orch, home: Path) -> None:
+    """It must not mean all."""
+    local_state(home, {1: "FAILED"})
+
+    outcome = orch("retry")
+
+    assert outcome.code == 2
+    assert "--failed" in outcome.err
+    assert state_of(orch, 1) == "FAILED"
+
+
+def test_an_unknown_name_among_several_changes_nothing(orch: Orch, home: Path) -> None:
+    """All names are looked up before anything is asked for."""
+    local_state(home, {1: "NEW"}, due_at=4e9)
+
+    outcome = orch("hold", job_id(1), "no-such-thing")
+
+    assert outcome.code == 3
+    assert state_of(orch, 1) == "NEW"
