@@ -25,6 +25,9 @@ VERSION = 1
 MAX_MANIFEST_BYTES = 64 << 20  # 10,000 ranks of 20 files stay below
 _SELF_CHECK = "manifest_digest"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+# What a command saves has the names and directories that its libraries chose.
+_STORED_PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._=+@,~-]{1,128}")
+_MAX_DEPTH = 8
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
@@ -50,6 +53,17 @@ def check_file_name(name: str) -> str:
     return name
 
 
+def check_stored_path(path: str) -> str:
+    """Return a path below a rank's directory if its names are plain. Raises ValueError."""
+    parts = path.split("/")
+    if len(parts) > _MAX_DEPTH or not all(_STORED_PART.fullmatch(part) for part in parts):
+        raise ValueError(
+            f"{path!r} cannot be in a checkpoint: at most {_MAX_DEPTH} names of 1 to 128"
+            " characters of A-Z a-z 0-9 . _ = + @ , ~ -"
+        )
+    return path
+
+
 class _Model(BaseModel):
     # "constants": NaN and Infinity must fail loudly in canonical_json, not become null on the way.
     model_config = ConfigDict(
@@ -70,7 +84,7 @@ class FileEntry(_Model):
         directory, _, name = self.path.partition("/")
         if directory != rank_directory(self.rank):
             raise ValueError(f"path {self.path!r} is not below {rank_directory(self.rank)}/")
-        check_file_name(name)
+        check_stored_path(name)
         return self
 
 
@@ -102,6 +116,7 @@ class Environment(_Model):
     versions: dict[str, str] = {}
     device_model: str | None = None
     threads: int | None = None
+    packages: str | None = None  # lock digest; older checkpoints have none
 
 
 class ManifestHeader(_Model):

@@ -80,7 +80,7 @@ def check_tree(root: Path, entries: Iterable[FileEntry], *, others: Iterable[str
     `others` are files whose size is not known here. Links and special files are refused.
     """
     wanted = {entry.path: entry for entry in entries}
-    directories = {path.rpartition("/")[0] for path in wanted}
+    directories = _directories(wanted)
     for entry in wanted.values():
         with evidence(entry.path):
             status = (root / entry.path).lstat()
@@ -94,6 +94,17 @@ def check_tree(root: Path, entries: Iterable[FileEntry], *, others: Iterable[str
             raise BrokenCheckpoint("is neither a file nor a directory of the manifest", name)
         if name not in allowed:
             raise BrokenCheckpoint("is not in the manifest", name)
+
+
+def _directories(paths: Iterable[str]) -> set[str]:
+    """Return the directories of all paths, also those that hold only directories."""
+    found: set[str] = set()
+    for path in paths:
+        above = path.rpartition("/")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition("/")[0]
+    return found
 
 
 def _walk(root: Path, directories: Iterable[str]) -> Iterable[tuple[str, bool, bool]]:

@@ -51,6 +51,15 @@ def inexact_reasons(
         before, after = getattr(then, field), getattr(now, field)
         if before != after:
             reasons.append(f"{field} {before} -> {after} at step {manifest.step}")
+    if not reasons:  # named libraries say it better; this is about all the others
+        reasons = packages_reasons(then, now, step=manifest.step)
     if saved.micro_batch != micro_batch:
         reasons.append(f"micro_batch {saved.micro_batch} -> {micro_batch} at step {manifest.step}")
     return reasons
+
+
+def packages_reasons(then: Environment, now: Environment, *, step: int) -> list[str]:
+    """Return a reason when the lock digests of two attempts differ; an unknown one is none."""
+    if None in (then.packages, now.packages) or then.packages == now.packages:
+        return []
+    return [f"other installed packages than before at step {step}"]

@@ -38,7 +38,7 @@ def seed_everything(seed: int, rank: int) -> None:
     torch.manual_seed(words[2])
 
 
-def environment(device: torch.device, *, threads: int) -> Environment:
+def environment(device: torch.device, *, threads: int, packages: str | None = None) -> Environment:
     """Return what must stay the same for a resume to be exact."""
     model = platform.machine()
     if device.type == "cuda":
@@ -50,4 +50,5 @@ def environment(device: torch.device, *, threads: int) -> Environment:
         },
         device_model=f"{device.type} {model}",
         threads=threads,
+        packages=packages,
     )

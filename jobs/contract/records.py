@@ -103,6 +103,7 @@ class EpochRecord(Record):
     started_at: float
     overrides: Overrides = Overrides()
     waivers: tuple[str, ...] = ()
+    packages: str | None = None  # lock digest of the installed packages
 
 
 class Notice(BaseModel):
@@ -198,14 +199,15 @@ class ResultRecord(Record):
     exact: bool
     inexact_reasons: tuple[str, ...] = ()
     metrics: dict[str, dict[str, float]]
-    weights_digest: str  # of the weights that the test metrics were computed with
+    # Of the weights that the test metrics were computed with; a command has none.
+    weights_digest: str | None = None
     final_weights_digest: str | None = None  # of the weights after the last step
     checkpoint_digest: str | None = None
     data_digest: str | None = None
     predictions_digest: str | None = None
     steps: int
     resumed_steps: tuple[int, ...] = ()
-    trainable_parameters: int
+    trainable_parameters: int = 0
     environment: dict[str, Any] = {}
 
 
