@@ -22,6 +22,7 @@ from durable.files import private_dir, publish_new
 from jobs.contract.paths import StateDir
 from jobs.contract.records import Record, read_record
 from jobs.spec import JobSpec, canonical_json
+from orchestrator.snapshots import publish_snapshots
 
 if TYPE_CHECKING:
     from jobs.matrix import Matrix
@@ -139,7 +140,11 @@ def set_aside(state: StateDir, name: str) -> None:
 
 
 def write_matrix(state: StateDir, matrix: Matrix) -> str:
-    """Write a matrix and its jobs' specs durably; return the record's digest. Idempotent."""
+    """Write a matrix, its code and its jobs' specs durably; return the record's digest.
+
+    Idempotent. Raises `jobs.snapshot.CodeRefused` when the code changed since it was read.
+    """
+    publish_snapshots(state, matrix.jobs)
     missing = [spec for spec in matrix.jobs if not state.job(spec.id).spec.exists()]
     private_dir(state.jobs)
     # Side by side: the filesystem's journal takes the fsyncs of several threads in one go.

@@ -176,6 +176,11 @@ class StateDir:
         return self.path / "matrices"
 
     @property
+    def code(self) -> Path:
+        """Snapshots of the users' code, shared between jobs."""
+        return self.path / "code"
+
+    @property
     def jobs(self) -> Path:
         """Directory of job directories."""
         return self.path / "jobs"
@@ -184,6 +189,10 @@ class StateDir:
     def submissions(self) -> Path:
         """Directory of submission directories."""
         return self.path / "submissions"
+
+    def snapshot(self, code_digest: str) -> Path:
+        """Return the directory of a snapshot of code; its name is the digest's."""
+        return self.code / code_digest.removeprefix("sha256:")
 
     def job(self, job_id: str) -> JobDir:
         """Return a job's directory."""

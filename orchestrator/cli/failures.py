@@ -62,7 +62,10 @@ def _of_usage(error: BaseException) -> Stop | None:
 
 def _of_domain(error: BaseException) -> Stop | None:
     from jobs.errors import MatrixInvalid
+    from jobs.snapshot import CodeRefused
 
+    if isinstance(error, CodeRefused):
+        return Stop(Exit.USAGE, str(error), fix=error.fix)
     if isinstance(error, MatrixInvalid):
         problems = [_problem(problem) for problem in error.problems]
         return Stop(
