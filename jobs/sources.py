@@ -88,6 +88,16 @@ def find_model(path: str, *, base_dir: Path | None, models_root: Path | None) ->
     )
 
 
+def find_input(path: str, *, base_dir: Path | None, data_root: Path | None) -> Path:
+    """Return the file or directory that a command reads. Raises `SourceMissing`."""
+    candidates = _candidates(path, data_root, base_dir)
+    found = next((candidate for candidate in candidates if candidate.exists()), None)
+    if found is not None:
+        return found
+    fix = "give a path beside the matrix file, below data_root of site.yaml, or absolute"
+    raise SourceMissing(_nowhere(path, candidates, what="file or directory"), fix)
+
+
 def hub_cache() -> Path:
     """Return the hub client's cache directory, by the client's own rules."""
     if "HF_HUB_CACHE" in os.environ:
@@ -137,8 +147,8 @@ def _candidates(path: str, root: Path | None, base_dir: Path | None) -> list[Pat
     return [candidate for candidate in (below_root, beside) if candidate is not None]
 
 
-def _nowhere(path: str, candidates: Sequence[Path]) -> str:
+def _nowhere(path: str, candidates: Sequence[Path], *, what: str = "directory") -> str:
     if path.startswith("~"):
         return f"{printable(path)}: `~` is not expanded; write the whole path"
     looked = ", ".join(printable(str(candidate), limit=200) for candidate in candidates)
-    return f"{printable(path)}: no such directory (looked at {looked or 'nothing'})"
+    return f"{printable(path)}: no such {what} (looked at {looked or 'nothing'})"

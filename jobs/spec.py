@@ -1,8 +1,9 @@
 """What one job is: the resolved, immutable spec.
 
-`Semantic` is everything that may change the result; `Run` is everything that may not. A job's
-id is the hash of its semantic part with defaults omitted, so that a field added later with a
-default leaves every old id as it was (`tests/unit/jobs/fixtures` holds ids of each release).
+`Semantic` (of a command: `CommandSemantic`) is everything that may change the result; `Run` is
+everything that may not. A job's id is the hash of its semantic part with defaults omitted, so that
+a field added later with a default leaves every old id as it was (`tests/unit/jobs/fixtures` holds
+ids of each release).
 
 Units are in names; sizes are positive; unknown keys are refused.
 """
@@ -11,16 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -136,7 +140,7 @@ class EngineSpec(SpecModel):
 
 
 class Semantic(SpecModel):
-    """All that may change the result."""
+    """All that may change the result of a training."""
 
     model: ModelSpec
     method: MethodSpec
@@ -145,6 +149,11 @@ class Semantic(SpecModel):
     engine: EngineSpec = EngineSpec()
     seed: NonNegativeInt
     code_digest: str | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole job."""
+        return self.train.steps
 
     @property
     def micro_batch(self) -> int:
@@ -166,6 +175,47 @@ class Semantic(SpecModel):
                 f" = {micro} × {ranks}"
             )
         return self
+
+
+class CommandSpec(SpecModel):
+    """Any program that obeys the contract of docs/command-jobs.md.
+
+    `{name}` in a word of `argv` stands for a param, an input's path or one of
+    `jobs.command.GIVEN`; no shell is involved. Paths start beside the matrix file.
+    """
+
+    argv: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
+    params: dict[str, int | float | str | bool] = {}
+    inputs: dict[str, str] = {}  # name -> file or directory that is read where it lies
+    code: tuple[str, ...] = ()  # files and directories that are snapshotted at submission
+    result: str | None = None  # JSON file of metrics in the working directory; None: see the page
+    input_digests: dict[str, str] = {}  # of the inputs' files, filled in at submission
+
+
+class CommandSemantic(SpecModel):
+    """All that may change the result of a command."""
+
+    command: CommandSpec
+    engine: EngineSpec = EngineSpec()  # ranks and threads; the rest is of trainings
+    seed: NonNegativeInt
+    code_digest: str | None = None  # of the snapshot of `command.code`, filled in at submission
+
+    @property
+    def total_steps(self) -> int:
+        """0: only the command knows, and says so while it runs."""
+        return 0
+
+
+def _kind_of_semantic(value: Any) -> str:
+    if isinstance(value, CommandSemantic):
+        return "command"
+    return "command" if isinstance(value, Mapping) and "command" in value else "training"
+
+
+JobSemantic = Annotated[
+    Annotated[Semantic, Tag("training")] | Annotated[CommandSemantic, Tag("command")],
+    Discriminator(_kind_of_semantic),
+]
 
 
 class ResourcesSpec(SpecModel):
@@ -220,6 +270,8 @@ class Run(SpecModel):
     save: SaveSpec = SaveSpec()
     retry: RetrySpec = RetrySpec()
     grace_seconds: PositiveFloat = 30.0
+    # Other installed packages than in the attempts before: on record as inexact, or refused.
+    packages: Literal["record", "strict"] = "record"
     rehearsal: RehearsalSpec | None = None
     base_dir: str | None = None  # absolute; relative paths of the semantic part start here
 
@@ -230,7 +282,7 @@ class JobSpec(SpecModel):
     schema_version: int = 1
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     name: str
-    semantic: Semantic
+    semantic: JobSemantic
     run: Run = Run()
 
     @field_validator("name")
@@ -256,13 +308,13 @@ def canonical_json(value: Any) -> bytes:
     ).encode()
 
 
-def semantic_digest(semantic: Semantic) -> str:
+def semantic_digest(semantic: Semantic | CommandSemantic) -> str:
     """Return the hex sha256 of the canonical semantic part, defaults omitted."""
     return hashlib.sha256(
         canonical_json(semantic.model_dump(mode="json", exclude_defaults=True))
     ).hexdigest()
 
 
-def job_id(semantic: Semantic) -> str:
+def job_id(semantic: Semantic | CommandSemantic) -> str:
     """Return the job id: the first 16 hex digits of `semantic_digest`."""
     return semantic_digest(semantic)[:16]

@@ -71,6 +71,7 @@ def read_evidence(directory: JobDir, spec: JobSpec, *, ended_epoch: int | None) 
         epoch=newest,
         sequence=progress.sequence if progress else -1,
         step=progress.step if progress else None,
+        total_steps=progress.total_steps if progress else None,
         committed_step=progress.committed_step if progress else None,
         phase=progress.phase if progress else None,
         loss=progress.loss if progress else None,

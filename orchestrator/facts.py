@@ -89,6 +89,7 @@ class Evidence:
     epoch: int | None = None  # of the newest claim
     sequence: int = -1
     step: int | None = None
+    total_steps: int | None = None
     committed_step: int | None = None
     phase: str | None = None
     loss: float | None = None

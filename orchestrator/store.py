@@ -62,7 +62,7 @@ class Store:
                 "name": spec.name,
                 "spec": spec.to_json().decode(),
                 "at": self._clock.wall(),
-                "total_steps": spec.semantic.train.steps,
+                "total_steps": spec.semantic.total_steps,
             },
         )
         values = {"matrix": matrix, "job": spec.id, "position": position}
@@ -168,6 +168,7 @@ class Store:
                 "sequence": evidence.sequence,
                 "heartbeat_at": heartbeat_at,
                 "step": evidence.step,
+                "total_steps": evidence.total_steps,
                 "committed_step": evidence.committed_step,
                 "phase": evidence.phase,
                 "loss": evidence.loss,

@@ -22,7 +22,7 @@ from jobs.contract.records import (
     WorkerSite,
     read_record,
 )
-from jobs.spec import JobSpec, semantic_digest
+from jobs.spec import JobSpec, Semantic, semantic_digest
 from worker.failures import Misconfigured
 from worker.layout import Layout
 
@@ -95,6 +95,14 @@ class Attempt:
         return self.assignment.spec
 
     @property
+    def training(self) -> Semantic:
+        """What the job trains. Raises TypeError for a command."""
+        semantic = self.spec.semantic
+        if not isinstance(semantic, Semantic):
+            raise TypeError(f"job {self.spec.id} is a command, not a training")
+        return semantic
+
+    @property
     def layout(self) -> Layout:
         """This rank's place."""
         return self.assignment.layout
@@ -147,7 +155,7 @@ def valid_result(job: JobDir, spec: JobSpec) -> ResultRecord | None:
         result is None
         or result.job != spec.id
         or result.spec_digest != semantic_digest(spec.semantic)
-        or result.steps != spec.semantic.train.steps
+        or (isinstance(spec.semantic, Semantic) and result.steps != spec.semantic.train.steps)
     ):
         return None
     return result

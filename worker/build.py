@@ -46,7 +46,7 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
 
     Raises `Misconfigured` for what no retry can help, `PeerLost` when a rank does not come.
     """
-    spec, semantic = attempt.spec, attempt.spec.semantic
+    spec, semantic = attempt.spec, attempt.training
     threads = semantic.engine.threads_per_rank
     device = prepare_machine(
         threads=threads,
@@ -83,7 +83,7 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
         progress=progress,
         curve=Curve(attempt.directory.metrics),
         standing=_first_standing(data, geometry, semantic),
-        environment=environment(device, threads=threads),
+        environment=environment(device, threads=threads, packages=attempt.claim.packages),
         base=base,
         normalised_loss=normalised,
     )
@@ -92,7 +92,7 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
 def build_data(attempt: Attempt) -> tuple[Any, Data]:
     """Return the tokenizer and the tokenised data."""
     spec, site = attempt.spec, attempt.assignment.site
-    semantic = spec.semantic
+    semantic = attempt.training
     task = load_task(semantic.task, base_dir=spec.run.base_dir, data_root=site.data_root)
     train = task.splits["train"]
     tokenizer = load_tokenizer(
@@ -132,10 +132,11 @@ def build_data(attempt: Attempt) -> tuple[Any, Data]:
 def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
     """Return the base model and its identity, still without digest."""
     spec, site = attempt.spec, attempt.assignment.site
-    model = spec.semantic.model
+    semantic = attempt.training
+    model = semantic.model
     source = model_source(model, base_dir=spec.run.base_dir, models_root=site.models_root)
     built = load_model(
-        model, source=source, tokenizer=tokenizer, max_length=spec.semantic.task.max_length
+        model, source=source, tokenizer=tokenizer, max_length=semantic.task.max_length
     )
     # The digest says which weights; this says to people where they came from.
     name = model.path or f"config:{built.config.model_type}:{model.init_seed}"
@@ -149,7 +150,7 @@ def takes_num_items(model: torch.nn.Module) -> bool:
 
 
 def _geometry(attempt: Attempt) -> BatchGeometry:
-    semantic, layout = attempt.spec.semantic, attempt.layout
+    semantic, layout = attempt.training, attempt.layout
     if layout.world_size != semantic.engine.ranks:
         raise Misconfigured(
             f"engine.ranks is {semantic.engine.ranks}, but {layout.world_size} ranks were"

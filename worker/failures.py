@@ -4,6 +4,9 @@ Ending(Exception)
 ├── Misconfigured     no retry can help; exit 78
 ├── PeerLost          another rank died or hung; exit 75
 ├── Unreadable        the state exists and cannot be looked at now; exit 75
+├── Incomplete        a command left with 0 and its result is not there; exit 0
+├── CommandFailed     a command failed by itself; exit 1
+├── KilledOutright    a command got SIGKILL and not from us; no record, the scheduler knows why
 └── Stopped           asked to stop, everything that can be saved is saved; exit 75
 Fenced (checkpoints)  a higher epoch holds the job; exit 1, so that no script starts us again
 """
@@ -47,6 +50,22 @@ class Unreadable(Ending):
     """Checkpoints are there but cannot be read now: ignorance, no evidence of damage."""
 
 
+class Incomplete(Ending):
+    """A command left with 0, but it owes a result and there is none."""
+
+
+class CommandFailed(Ending):
+    """A command left with a code or by a signal that is neither success nor a wish."""
+
+    def __init__(self, record: ErrorRecord) -> None:
+        super().__init__(f"{record.type}: {record.message}")
+        self.record = record
+
+
+class KilledOutright(Ending):
+    """A command got SIGKILL, and not from us: out of memory, or a node that ends."""
+
+
 class Stopped(Ending):
     """Asked to stop. `committed` tells whether this attempt committed a checkpoint."""
 
@@ -75,6 +94,8 @@ _ENDINGS: dict[type[BaseException], tuple[Outcome, ExitCode]] = {
     PeerLost: (Outcome.PEER_LOST, ExitCode.AGAIN),
     NoClaim: (Outcome.PEER_LOST, ExitCode.AGAIN),
     Unreadable: (Outcome.NO_PROGRESS, ExitCode.AGAIN),
+    Incomplete: (Outcome.COMPLETED, ExitCode.RESULT),
+    CommandFailed: (Outcome.EXCEPTION, ExitCode.EXCEPTION),
 }
 
 
@@ -90,6 +111,8 @@ def error_record(error: BaseException) -> ErrorRecord:
     Normalised: types, file names and functions count; line numbers, addresses, numbers in the
     message and directories do not, so that the same mistake in 100 jobs is one group.
     """
+    if isinstance(error, CommandFailed):
+        return error.record
     frames = traceback.extract_tb(error.__traceback__)
     parts = [f"{Path(frame.filename).name}:{frame.name}" for frame in frames]
     message = str(error)[:2000]

@@ -111,7 +111,7 @@ def result_record(
     """Return the result of a finished run."""
     standing, spec = session.standing, session.attempt.spec
     best = standing.best
-    dev = best.metrics if best and spec.semantic.train.select == "best" else standing.dev
+    dev = best.metrics if best and session.semantic.train.select == "best" else standing.dev
     reasons = [*standing.inexact_reasons]
     reasons += [f"waiver {waiver}" for waiver in session.attempt.claim.waivers]
     return ResultRecord(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -14,14 +15,16 @@ from pathlib import Path
 from durable.faults import hit
 from jobs.contract.exit_codes import ExitCode
 from jobs.contract.records import Outcome
+from jobs.spec import CommandSemantic
 from worker import early_signals
 from worker.attempt import Assignment, Attempt, rank_timeout, read_assignment, valid_result
 from worker.claim import NoClaim, claim, find_claim
 from worker.exits import write_exit
-from worker.failures import Misconfigured, classify, error_record
+from worker.failures import KilledOutright, Misconfigured, classify, error_record
 from worker.layout import BadLayout, read_layout
 from worker.logs import start_logging
 from worker.orphans import leave_with_launcher
+from worker.packages import check_strict, own_packages, packages_of
 from worker.preemption import Preemption, allocation_end
 from worker.progress import Progress
 
@@ -75,13 +78,24 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def _claim(assignment: Assignment) -> Attempt:
     """Claim the next epoch (rank 0) or find this launch's claim (the others)."""
-    wanted = assignment.claim_wanted(time.time())
     timeout = rank_timeout(assignment.site)
+    wanted = assignment.claim_wanted(time.time())
     if assignment.layout.rank == 0:
+        wanted = wanted.model_copy(update={"packages": _packages(assignment)})
         record = claim(assignment.job, wanted)
     else:
         record = find_claim(assignment.job, wanted, timeout_seconds=timeout)
     return Attempt(assignment=assignment, claim=record, rank_timeout=timeout)
+
+
+def _packages(assignment: Assignment) -> str | None:
+    """Return the lock digest of what the job will import."""
+    semantic = assignment.spec.semantic
+    if not isinstance(semantic, CommandSemantic):
+        return own_packages()
+    from worker.command.surroundings import program_of
+
+    return packages_of(program_of(semantic))
 
 
 def _begin(attempt: Attempt) -> Rank:
@@ -109,7 +123,7 @@ def _begin(attempt: Attempt) -> Rank:
     progress = Progress(
         attempt.directory,
         epoch=attempt.epoch,
-        total_steps=attempt.spec.semantic.train.steps,
+        total_steps=attempt.spec.semantic.total_steps,
         rank=rank,
     )
     start_logging(
@@ -126,9 +140,16 @@ def _run(rank: Rank) -> int:
     outcome, code, problem = Outcome.COMPLETED, ExitCode.RESULT, None
     try:
         hit("main.before_imports")
-        from worker.training import run_training  # 8 s of imports
-
-        run_training(rank.attempt, progress=rank.progress, preemption=rank.preemption)
+        if rank.attempt.spec.run.packages == "strict":
+            check_strict(rank.attempt.job, rank.attempt.claim)
+        if isinstance(rank.attempt.spec.semantic, CommandSemantic):
+            from worker.command.runner import run_command as work
+        else:
+            from worker.training import run_training as work  # 8 s of imports
+        work(rank.attempt, progress=rank.progress, preemption=rank.preemption)
+    except KilledOutright as error:
+        log.warning("%s", error)
+        return 128 + signal.SIGKILL  # as if we had been: whoever killed it says why
     except BaseException as error:  # noqa: BLE001 - whatever it is, the record must say it
         outcome, code = classify(error, world_size=rank.attempt.layout.world_size)
         if outcome not in (Outcome.SAVED, Outcome.NO_PROGRESS):

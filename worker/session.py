@@ -57,7 +57,7 @@ class Session:
     @property
     def semantic(self) -> Semantic:
         """What the job is."""
-        return self.attempt.spec.semantic
+        return self.attempt.training
 
     @property
     def steps(self) -> int:

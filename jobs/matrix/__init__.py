@@ -21,6 +21,12 @@
     rehearsal: {at_step: 25, jobs: 1}  # preempt the first job once, to see it come back
     max_cells: 10000                   # more cells than this are refused, unexpanded
 
+A cell may be any program instead (docs/command-jobs.md); its section is `command`:
+
+    defaults:
+      command: {argv: [python, train.py, --lr, "{lr}"], params: {lr: 1e-3}, code: [train.py]}
+    matrix: {command.params.lr: [1e-3, 3e-3]}
+
 A dotted key names any field of a cell (`train.lr`, `model.config.n_layer`, `resources.memory_gb`,
 `seed`) or a whole section (`method`). A block that names `seed` is not crossed with `seeds`.
 """

@@ -9,6 +9,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from jobs.matrix.checks_command import (
+    CommandFiles,
+    check_command,
+    check_command_engine,
+    normal_command,
+)
 from jobs.matrix.checks_model import check_method, check_model, known_architecture
 from jobs.matrix.checks_run import check_length, check_resources, check_train
 from jobs.matrix.checks_task import check_task
@@ -17,7 +23,8 @@ from jobs.matrix.fields import REQUIRED_SECTIONS, RUN_SECTIONS, SEMANTIC_SECTION
 from jobs.matrix.findings import Finding
 from jobs.matrix.normal_form import normal_method, normal_model, normal_task, normal_train
 from jobs.matrix.sections import Judged, SectionReader
-from jobs.spec import Run, Semantic
+from jobs.snapshot import CodeRefused
+from jobs.spec import CommandSemantic, Run, Semantic
 from jobs.yaml_strict import Node
 
 
@@ -34,7 +41,7 @@ class Roots:
 class Assembled:
     """A cell's parts of a spec."""
 
-    semantic: Semantic
+    semantic: Semantic | CommandSemantic
     run: Run
 
 
@@ -43,6 +50,7 @@ class Assembler:
 
     def __init__(self, roots: Roots) -> None:
         self._roots = roots
+        self._files = CommandFiles(base_dir=roots.base_dir, data_root=roots.data_root)
         self._sections = SectionReader()
         self._checked: dict[tuple[Any, ...], tuple[Finding, ...]] = {}
         self._normal: dict[tuple[Any, ...], Any] = {}
@@ -59,11 +67,7 @@ class Assembler:
 
     def assemble(self, cell: Cell) -> tuple[Assembled | None, tuple[Finding, ...]]:
         """Return the cell's parts, or None and every finding."""
-        findings = [
-            Finding(path=(name,), message="is required", fix=f"add `{name}:`", at_key=True)
-            for name in REQUIRED_SECTIONS
-            if name not in cell.data
-        ]
+        findings = list(_wrong_sections(cell))
         sections = _Sections(
             {name: self._sections.judge(name, raw) for name, raw in cell.data.items()}
         )
@@ -76,20 +80,26 @@ class Assembler:
             return self._build(sections), ()
         except OSError as error:
             message = f"{error.filename}: {error.strerror}"
-            return None, (Finding(path=("task",), message=message, fix="make it readable"),)
+            where = "command" if "command" in cell.data else "task"
+            return None, (Finding(path=(where,), message=message, fix="make it readable"),)
+        except CodeRefused as error:
+            return None, (Finding(path=("command",), message=str(error), fix=error.fix),)
         except ValidationError as error:  # the spec knows more than the checks
             message = error.errors(include_url=False)[0]["msg"]
             return None, (Finding(path=(), message=message, fix="change one of them"),)
 
     def _check(self, sections: _Sections) -> Iterator[Finding]:
-        base_dir, models_root = self._roots.base_dir, self._roots.models_root
+        roots = self._roots
+        base_dir, models_root, data_root = roots.base_dir, roots.models_root, roots.data_root
         models: dict[str, Any] = {"base_dir": base_dir, "models_root": models_root}
         checks: list[tuple[Callable[..., Iterable[Finding]], tuple[str, ...], dict[str, Any]]] = [
             (check_model, ("model",), models),
             (check_method, ("method", "model"), models),
-            (check_task, ("task",), {"base_dir": base_dir, "data_root": self._roots.data_root}),
+            (check_task, ("task",), {"base_dir": base_dir, "data_root": data_root}),
+            (check_command, ("command",), {"files": self._files}),
             (check_train, ("train", "engine"), {}),
             (check_length, ("task", "model"), {}),
+            (check_command_engine, ("engine", "command"), {}),
             (check_resources, ("resources", "retry", "engine", "grace_seconds"), {}),
         ]
         for check, names, options in checks:
@@ -102,11 +112,34 @@ class Assembler:
             yield from self._checked[key]
 
     def _build(self, sections: _Sections) -> Assembled:
+        run = Run(
+            **{name: sections.value(name) for name in RUN_SECTIONS},
+            base_dir=str(self._roots.base_dir),
+        )
+        command = "command" in sections.judged
+        semantic = self._command(sections) if command else self._training(sections)
+        return Assembled(semantic=semantic, run=run)
+
+    def _command(self, sections: _Sections) -> CommandSemantic:
+        given = sections.value("command")
+        command, code = self._once(
+            sections,
+            ("command",),
+            lambda: normal_command(given, files=self._files),
+        )
+        return CommandSemantic(
+            command=command,
+            engine=sections.value("engine"),
+            seed=sections.value("seed"),
+            code_digest=code,
+        )
+
+    def _training(self, sections: _Sections) -> Semantic:
         roots = self._roots
         model, method = sections.value("model"), sections.value("method")
         task, train, engine = (sections.value(name) for name in ("task", "train", "engine"))
         model_roots: dict[str, Any] = {"base_dir": roots.base_dir, "models_root": roots.models_root}
-        semantic = Semantic(
+        return Semantic(
             model=self._once(sections, ("model",), lambda: normal_model(model, **model_roots)),
             method=self._once(
                 sections,
@@ -122,10 +155,6 @@ class Assembler:
             engine=engine,
             seed=sections.value("seed"),
         )
-        run = Run(
-            **{name: sections.value(name) for name in RUN_SECTIONS}, base_dir=str(roots.base_dir)
-        )
-        return Assembled(semantic=semantic, run=run)
 
     def _once(self, sections: _Sections, names: Sequence[str], make: Callable[[], Any]) -> Any:
         key = tuple((name, sections.text(name)) for name in names)
@@ -136,10 +165,22 @@ class Assembler:
 
 _DEFAULTS: dict[str, Any] = {
     **{
-        n: Semantic.model_fields[n].default for n in SEMANTIC_SECTIONS if n not in REQUIRED_SECTIONS
+        n: Semantic.model_fields[n].default
+        for n in SEMANTIC_SECTIONS
+        if n not in (*REQUIRED_SECTIONS, "command")
     },
     **{name: Run.model_fields[name].default for name in RUN_SECTIONS},
 }
+
+
+def _wrong_sections(cell: Cell) -> Iterator[Finding]:
+    """Yield the sections that a training lacks, or that a command has too many."""
+    for name in REQUIRED_SECTIONS:
+        if "command" in cell.data and name in cell.data:
+            message = "a cell has either `command`, or model, method, task and train"
+            yield Finding(path=(name,), message=message, fix="remove one of them", at_key=True)
+        elif "command" not in cell.data and name not in cell.data:
+            yield Finding(path=(name,), message="is required", fix=f"add `{name}:`", at_key=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Which fields a cell has: read off the spec's models, so there is one author.
 
-A cell is {model, method, task, train, engine, seed} and, about running it, {resources, save,
-retry, grace_seconds}; a field is named by a dotted key such as `train.lr`.
+A cell is {model, method, task, train, engine, seed}, or of a command {command, engine, seed}, and,
+about running it, {resources, save, retry, grace_seconds, packages}; a field is named by a dotted
+key such as `train.lr`.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from jobs.matrix.findings import FieldPath
-from jobs.spec import MethodSpec, Run, Semantic
+from jobs.spec import CommandSemantic, MethodSpec, Run, Semantic
 from jobs.suggestions import did_you_mean
 
-SEMANTIC_SECTIONS = ("model", "method", "task", "train", "engine")
-RUN_SECTIONS = ("resources", "save", "retry", "grace_seconds")
-REQUIRED_SECTIONS = ("model", "method", "task", "train")
+SEMANTIC_SECTIONS = ("model", "method", "task", "train", "engine", "command")
+RUN_SECTIONS = ("resources", "save", "retry", "grace_seconds", "packages")
+REQUIRED_SECTIONS = ("model", "method", "task", "train")  # of a training; a command has `command`
 SEED: FieldPath = ("seed",)
 
 # Fields of the spec that the submission fills in, never a matrix.
-RESERVED = frozenset({("model", "content_digest"), ("task", "content_digest")})
+RESERVED = frozenset(
+    {("model", "content_digest"), ("task", "content_digest"), ("command", "input_digests")}
+)
+_SEMANTIC_FIELDS = {**CommandSemantic.model_fields, **Semantic.model_fields}
 
 _FREE = object()  # a mapping whose keys the spec does not list (model.config)
 
@@ -31,7 +35,7 @@ _FREE = object()  # a mapping whose keys the spec does not list (model.config)
 @cache
 def sections() -> Mapping[str, Any]:
     """Return the annotation of each section of a cell."""
-    named = {n: Semantic.model_fields[n].rebuild_annotation() for n in (*SEMANTIC_SECTIONS, *SEED)}
+    named = {n: _SEMANTIC_FIELDS[n].rebuild_annotation() for n in (*SEMANTIC_SECTIONS, *SEED)}
     named |= {name: Run.model_fields[name].rebuild_annotation() for name in RUN_SECTIONS}
     return {**named, "method": MethodSpec}  # rebuilt, it would have lost its discriminator
 
@@ -116,7 +120,7 @@ def _walk(path: FieldPath) -> Iterator[FieldPath]:
 
 def default_of(path: FieldPath) -> Any:
     """Return the value that a field has when nobody sets it; None when it has no such value."""
-    section = {**Semantic.model_fields, **Run.model_fields}.get(path[0])
+    section = {**_SEMANTIC_FIELDS, **Run.model_fields}.get(path[0])
     value = section.get_default(call_default_factory=True) if section else None
     for part in path[1:]:
         value = getattr(value, part, None)

@@ -117,14 +117,16 @@ def _never_saves(
     asked = [
         (cell, parts)
         for cell, parts in zip(cells, assembled, strict=True)
-        if cell.value(("save", "every_steps")) and _says(cell.settings, ("save", "every_steps"))
+        if parts.semantic.total_steps
+        and cell.value(("save", "every_steps"))
+        and _says(cell.settings, ("save", "every_steps"))
     ]
     if not asked or any(
-        parts.run.save.every_steps <= parts.semantic.train.steps for _, parts in asked
+        parts.run.save.every_steps <= parts.semantic.total_steps for _, parts in asked
     ):
         return []
     cell, parts = asked[0]
-    every, steps = parts.run.save.every_steps, parts.semantic.train.steps
+    every, steps = parts.run.save.every_steps, parts.semantic.total_steps
     setting = _says(cell.settings, ("save", "every_steps"))
     assert setting is not None
     rest = ("save", "every_steps")[len(setting.field) :]
@@ -182,8 +184,8 @@ def _jobs(
 def _rehearsal_too_late(
     document: Document, rehearsal: Rehearsal, parts: Assembled
 ) -> list[Problem]:
-    steps = parts.semantic.train.steps
-    if rehearsal.at_step < steps:
+    steps = parts.semantic.total_steps
+    if not steps or rehearsal.at_step < steps:
         return []
     message = f"{rehearsal.at_step} is not before the last step, train.steps {steps}"
     fix = f"write at most {steps - 1}" if steps > 1 else "remove it"

@@ -43,6 +43,8 @@ UPDATE jobs SET again_wanted = :again_wanted, held_by_person = :held_by_person W
 -- name: job_progress
 -- An attempt that has not spoken yet leaves the last known position standing.
 UPDATE jobs SET epoch = :epoch, sequence = :sequence, heartbeat_at = :heartbeat_at,
+    -- A command says itself how many steps it has; a training's spec does.
+    total_steps = CASE WHEN total_steps = 0 THEN coalesce(:total_steps, 0) ELSE total_steps END,
     step = coalesce(:step, step), committed_step = coalesce(:committed_step, committed_step),
     phase = :phase, loss = coalesce(:loss, loss), reports = :reports, attempts = :attempts
 WHERE id = :id;

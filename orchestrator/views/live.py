@@ -201,7 +201,7 @@ def _bars(rows: Sequence[JobRow], *, width: int) -> RenderableType:
         grid.add_row(
             Text(text.clean(row.name[skip:])),
             Text(row.state.value, style=STYLES[row.state]),
-            ProgressBar(total=row.total_steps, completed=done, width=bar_width),
+            ProgressBar(total=max(row.total_steps, done, 1), completed=done, width=bar_width),
             Text(steps(row)),
             Text(_tries(row)),
             *([Text(_loss(row))] if wide else []),

@@ -48,7 +48,7 @@ def plan_table(plan: Plan, *, limit: int | None) -> Table:
             Cell(text.short_id(spec.id), "dim"),
             text.clean(spec.name),
             Cell("new", "green") if spec.id in plan.new_ids else Cell("unchanged", "dim"),
-            str(spec.semantic.train.steps),
+            str(spec.semantic.total_steps or ""),
             str(spec.semantic.engine.ranks),
             f"{spec.run.resources.memory_gb:g} GB",
             text.duration(60 * spec.run.resources.time_limit_minutes),

@@ -62,8 +62,8 @@ def hidden_line(hidden: int, shown: int) -> str:
 
 
 def steps(row: JobRow) -> str:
-    """Return `step/total`."""
-    return f"{row.step or 0}/{row.total_steps}"
+    """Return `step/total`; a command may not say how many there are."""
+    return f"{row.step or 0}/{row.total_steps or '?'}"
 
 
 def information(row: JobRow) -> str:

@@ -14,13 +14,22 @@ from pydantic import BaseModel
 
 from jobs.contract.exit_codes import ExitCode
 from jobs.matrix import MAX_CELLS, blocks, outline
-from jobs.spec import EngineSpec, FullSpec, LoraSpec, ModelSpec, Run, TaskSpec, TrainSpec
+from jobs.spec import (
+    CommandSpec,
+    EngineSpec,
+    FullSpec,
+    LoraSpec,
+    ModelSpec,
+    Run,
+    TaskSpec,
+    TrainSpec,
+)
 from orchestrator.cli.app import VERBS, verb_named
 from orchestrator.cli.exits import MEANINGS, Exit
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 ROW = re.compile(r"^\| `([a-z_.]+)` \| ([^|]*) \| ", re.MULTILINE)
-FILLED_IN_BY_ORCH = {"content_digest", "code_digest", "base_dir"}
+FILLED_IN_BY_ORCH = {"content_digest", "code_digest", "input_digests", "base_dir"}
 
 
 def page(name: str) -> str:
@@ -95,7 +104,7 @@ def all_fields() -> dict[str, Any]:
     """Return every YAML key that the models know, with its default."""
     named = {
         "model": ModelSpec, "task": TaskSpec, "train": TrainSpec, "engine": EngineSpec,
-        "rehearsal": outline.Rehearsal,
+        "rehearsal": outline.Rehearsal, "command": CommandSpec,
     }  # fmt: skip
     found = {key: value for name, kind in named.items() for key, value in fields(kind, f"{name}.")}
     found |= dict(fields(FullSpec, "method.")) | dict(fields(LoraSpec, "method."))
