@@ -19,8 +19,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from filelock import Timeout, UnixFileLock
-
 from durable import faults
 from durable.files import publish_file
 from durable.processes import ProcessIdentity
@@ -60,6 +58,10 @@ class SingleHolderLock:
     def __init__(self, path: Path, *, about: Mapping[str, object]) -> None:
         self.path = path
         self._about = dict(about)
+        # Readers only ask who holds a lock; importing filelock is a quarter of `orch status`.
+        from filelock import Timeout, UnixFileLock
+
+        self._busy = Timeout
         self._lock = UnixFileLock(
             str(path),
             mode=0o600,
@@ -127,7 +129,7 @@ class SingleHolderLock:
     def _try(self) -> bool:
         try:
             self._lock.acquire(blocking=False)
-        except Timeout:
+        except self._busy:
             return False
         except OSError as error:
             if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):

@@ -84,6 +84,13 @@ class Database:
         """Run the named query and return its rows."""
         return self._connection.execute(statements()[name], values or {}).fetchall()
 
+    def each(self, name: str, values: Mapping[str, Any] | None = None) -> Iterator[sqlite3.Row]:
+        """Run the named query and yield its rows one by one.
+
+        The file stays locked for writers until the last row: whoever reads must not dawdle.
+        """
+        yield from self._connection.execute(statements()[name], values or {})
+
     def one(self, name: str, values: Mapping[str, Any] | None = None) -> sqlite3.Row | None:
         """Run the named query and return its first row."""
         row: sqlite3.Row | None = self._connection.execute(

@@ -6,6 +6,7 @@ the reconciler and the schedulers for it would triple its time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from durable.clock import SystemClock
@@ -13,6 +14,7 @@ from jobs.contract.paths import JobDir, StateDir
 from orchestrator.database import Database
 from orchestrator.lease import read_watcher
 from orchestrator.observation import Seen, read_seen
+from orchestrator.overview import Overview, overview
 from orchestrator.reading import Reading
 from orchestrator.rows import JobRow, ResultRow, Watcher
 
@@ -29,6 +31,14 @@ class Reader:
     def rows(self, selector: str | None = None) -> list[JobRow]:
         """Return jobs by matrix name, job name or id prefix; None: all. `NotFound`."""
         return self._reading.rows(selector)
+
+    def each(self) -> Iterator[JobRow]:
+        """Yield all jobs without keeping them; writers wait until the last one is taken."""
+        return self._reading.each()
+
+    def overview(self, selector: str | None, *, limit: int | None) -> Overview:
+        """Return what a listing of at most `limit` rows shows. `NotFound`."""
+        return overview(self._reading, selector, limit=limit)
 
     def results(self, selector: str | None = None) -> list[ResultRow]:
         """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""

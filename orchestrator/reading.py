@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from durable.clock import Clock
@@ -13,7 +13,7 @@ from jobs.contract.paths import StateDir
 from jobs.states import JobState
 from orchestrator.database import Database
 from orchestrator.heartbeat import Heartbeat, read_heartbeat
-from orchestrator.rows import EventRow, JobRow, ResultRow
+from orchestrator.rows import EventRow, JobRow, ResultRow, Tally
 
 MIN_PREFIX = 4
 _STATES = {state.value: state for state in JobState}
@@ -76,22 +76,52 @@ class Reading:
 
     def rows_of(self, ids: Collection[str] | None) -> list[JobRow]:
         """Return the jobs with these ids (None: all), in the order of submission."""
-        found = [r for r in self._database.rows("job_rows") if ids is None or r["id"] in ids]
-        running = [row["id"] for row in found if row["state"] == JobState.RUNNING]
-        newer = self._heartbeats(found) if 0 < len(running) <= FRESH_ROWS else {}
-        now, matrices = self._clock.wall(), self._matrices()
+        if ids is None:
+            return list(self.each())
+        values = {"ids": json.dumps(list(ids))}
+        found = self._database.rows("job_rows_of", values)
+        running = sum(row["state"] == JobState.RUNNING for row in found)
+        newer = self._heartbeats(found) if 0 < running <= FRESH_ROWS else {}
+        now, matrices = self._clock.wall(), _matrices(self._database.rows("matrices_of", values))
         return [
             _job_row(row, matrices.get(row["id"], ()), newer.get(row["id"]), now) for row in found
         ]
 
-    def _matrices(self) -> dict[str, tuple[str, ...]]:
-        """Return, for each job, the names of its matrices, oldest first."""
-        found: dict[str, tuple[str, ...]] = {}
-        for row in self._database.rows("matrices_of_jobs"):
-            known = found.get(row["job"], ())
-            if row["name"] not in known:
-                found[row["job"]] = (*known, row["name"])
-        return found
+    def each(self) -> Iterator[JobRow]:
+        """Yield all jobs, in the order of submission, without keeping them in memory.
+
+        Writers wait until the last one is taken.
+        """
+        now, matrices = self._clock.wall(), _matrices(self._database.rows("matrices_of_jobs"))
+        fresh = 0 < self.tally().counts.get(JobState.RUNNING.value, 0) <= FRESH_ROWS
+        for row in self._database.each("job_rows"):
+            running = fresh and row["state"] == JobState.RUNNING
+            newer = self._heartbeats([row]).get(row["id"]) if running else None
+            yield _job_row(row, matrices.get(row["id"], ()), newer, now)
+
+    def tally(self) -> Tally:
+        """Return counts and sums over all jobs, in milliseconds whatever their number."""
+        rows = [tuple(row) for row in self._database.rows("job_counts_by_state")]
+        return Tally(
+            counts={state: number for state, number, _, _ in rows},
+            preemptions=sum(preemptions for _, _, preemptions, _ in rows),
+            lost_steps=sum(lost for _, _, _, lost in rows),
+        )
+
+    def first_of(self, states: Iterable[JobState], *, limit: int) -> list[JobRow]:
+        """Return at most `limit` jobs: those of the first state, then of the next, and so on."""
+        ids: list[str] = []
+        for state in states:
+            values = {"state": state, "limit": limit - len(ids)}
+            ids += [row["id"] for row in self._database.rows("first_jobs_of_state", values)]
+        place = {job: number for number, job in enumerate(ids)}
+        return sorted(self.rows_of(ids), key=lambda row: place[row.id])
+
+    def reporting(self, *, limit: int) -> tuple[list[JobRow], int]:
+        """Return the first jobs that have something to report, and how many there are."""
+        ids = self._ids("jobs_with_reports", "id", {"limit": limit})
+        count = self._database.one("jobs_with_reports_count")
+        return self.rows_of(ids), int(count[0]) if count else 0
 
     def _heartbeats(self, rows: Collection[sqlite3.Row]) -> dict[str, Heartbeat]:
         """Return heartbeats newer than the last tick, of the attempt that the store knows."""
@@ -110,7 +140,7 @@ class Reading:
         found = [r for r in self._database.rows("result_rows") if ids is None or r["id"] in ids]
         specs = {row["id"]: _flat(json.loads(row["spec"])["semantic"]) for row in found}
         axes = _differing(list(specs.values()))
-        matrices = self._matrices()
+        matrices = _matrices(self._database.rows("matrices_of_jobs"))
         return [
             _result_row(
                 row, matrices.get(row["id"], ()), {a: specs[row["id"]].get(a) for a in axes}
@@ -125,6 +155,19 @@ class Reading:
         else:
             rows = self._database.rows("events_of", {"job": self.select_one(selector)})
         return [EventRow(**dict(row)) for row in rows]
+
+
+def _matrices(rows: Iterable[sqlite3.Row]) -> dict[str, tuple[str, ...]]:
+    """Return, for each job, the names of its matrices, oldest first."""
+    found: dict[str, tuple[str, ...]] = {}
+    alone: dict[str, tuple[str, ...]] = {}  # one tuple for all jobs of a matrix
+    for job, name in rows:
+        known = found.get(job)
+        if known is None:
+            found[job] = alone.setdefault(name, (name,))
+        elif name not in known:
+            found[job] = (*known, name)
+    return found
 
 
 def _job_row(

@@ -53,6 +53,15 @@ class JobRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """All jobs, counted: by the value of their state, and what preemption has cost them."""
+
+    counts: Mapping[str, int]
+    preemptions: int = 0
+    lost_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
     """One job as `orch results` shows it; metrics are empty until it is COMPLETED."""
 

@@ -8,7 +8,6 @@ does not answer never keeps anybody from what the store knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from orchestrator.cli.session import open_acting
 from orchestrator.cli.streams import say
 
 if TYPE_CHECKING:
-    from orchestrator.rows import JobRow, Watcher
+    from orchestrator.rows import Watcher
 
 FRESH_SECONDS = 30.0
 PATIENT_SECONDS = 2.0  # so long the store's rows wait for better ones
@@ -69,11 +68,9 @@ class CatchingUp:
         return True
 
 
-def catch_up(home: Path, rows: Sequence[JobRow]) -> CatchingUp | None:
+def catch_up(home: Path, open_jobs: int) -> CatchingUp | None:
     """Begin one tick if jobs are open; None: nothing can have changed."""
-    from orchestrator.views.status import is_open
-
-    return CatchingUp(home) if any(map(is_open, rows)) else None
+    return CatchingUp(home) if open_jobs else None
 
 
 def _tick(home: Path) -> str | None:

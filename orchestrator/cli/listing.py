@@ -18,9 +18,9 @@ from orchestrator.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.observation import Seen
+    from orchestrator.overview import Overview
     from orchestrator.reader import Reader
-    from orchestrator.rows import JobRow, Watcher
+    from orchestrator.rows import JobRow
 
 _REFRESH_SECONDS = 1.0
 
@@ -39,21 +39,31 @@ def show_status(
     service = open_reading(home)
     if watch:
         return _keep_showing(service, selector, as_json=as_json)
-    rows, watcher = service.rows(selector), service.watcher()
-    catching = catch_up(home, rows) if is_stale(watcher, now=time.time()) else None
+    catching = None
+    if is_stale(service.watcher(), now=time.time()):
+        catching = catch_up(home, service.overview(selector, limit=0).open_jobs)
     # A document is one answer, so it waits; people see what the store knows meanwhile.
     up_to_date = catching is None or catching.done(within=None if as_json else PATIENT_SECONDS)
-    if catching is not None and up_to_date:
-        rows, watcher = service.rows(selector), service.watcher()
     if as_json:
-        from orchestrator.views.documents import status_document
+        from orchestrator.views.documents import status_text
 
-        streams.show_document(status_document(rows, watcher, service.seen()))
+        rows = service.each() if selector is None else service.rows(selector)
+        streams.show_bytes(status_text(rows, service.watcher(), service.seen()))
         return int(Exit.OK)
-    _show(rows, watcher, service.seen(), selector=selector, show_all=show_all)
-    if catching is not None and not up_to_date:
-        _show_late(service, selector, rows, catching)
+    before = None if up_to_date else service.rows(selector)
+    _show(service, selector, limit=_limit(show_all=show_all))
+    if catching is not None and before is not None:
+        _show_late(service, selector, before, catching)
     return int(Exit.OK)
+
+
+def _limit(*, show_all: bool) -> int | None:
+    """Return how many rows are shown: a screen, a file that people may still read, or all."""
+    from orchestrator.views.status import FILE_LIMIT, ROW_LIMIT
+
+    if show_all:
+        return None
+    return FILE_LIMIT if streams.out() is None else ROW_LIMIT
 
 
 def _show_late(
@@ -80,53 +90,45 @@ def _show_nothing(*, as_json: bool) -> None:
         streams.show_document(status_document([], Watcher(alive=False)))
 
 
-def _show(
-    rows: Sequence[JobRow],
-    watcher: Watcher,
-    seen: Sequence[Seen],
-    *,
-    selector: str | None,
-    show_all: bool,
-) -> None:
+def _show(service: Reader, selector: str | None, *, limit: int | None) -> None:
     from orchestrator.views import status as view
-    from orchestrator.views.documents import state_counts
 
-    if not rows:
+    listing = service.overview(selector, limit=limit)
+    if not listing.total:
         streams.say("no jobs yet")
         streams.hint("orch submit matrix.yaml", "submit a matrix")
         return
-    console = streams.out()
-    limit = view.ROW_LIMIT if console is not None and not show_all else None
-    shown, hidden = view.pick(rows, limit=limit)
-    if shown:
-        streams.show_table(view.job_table(shown, width=streams.table_width(console)))
-    if hidden:
-        streams.show(view.hidden_line(hidden, len(shown)), "dim")
+    if listing.rows:
+        width = streams.table_width(streams.out())
+        streams.show_table(view.job_table(listing.rows, width=width))
+    if listing.hidden:
+        streams.show(view.hidden_line(listing.hidden, len(listing.rows)), "dim")
     streams.show("")
-    streams.show(view.counts_line(state_counts(row.state for row in rows)), "bold")
-    if costs := view.costs_line(rows):
+    streams.show(view.counts_line(listing.tally.counts), "bold")
+    if costs := view.costs_line(listing.tally.preemptions, listing.tally.lost_steps):
         streams.show(costs)
-    for report in view.report_lines(rows):
+    for report in view.report_lines(listing.reporting, jobs=listing.reporting_jobs):
         streams.show(report, "yellow")
-    open_jobs = sum(map(view.is_open, rows))
-    line, style = view.watcher_line(watcher, open_jobs=open_jobs, now=time.time())
+    now, open_jobs = time.time(), listing.open_jobs
+    line, style = view.watcher_line(service.watcher(), open_jobs=open_jobs, now=now)
     streams.show(line, style)
-    for line, style in view.seen_lines(seen, open_jobs=open_jobs, now=time.time()):
+    for line, style in view.seen_lines(service.seen(), open_jobs=open_jobs, now=now):
         streams.show(line, style)
-    _suggest(rows, selector)
+    _suggest(listing, selector)
 
 
-def _suggest(rows: Sequence[JobRow], selector: str | None) -> None:
+def _suggest(listing: Overview, selector: str | None) -> None:
     from jobs.states import JobState
     from orchestrator.views.text import clean, short_id
 
+    rows = listing.rows  # of a listing that is cut the failed ones come first
     failed = next((row for row in rows if row.state is JobState.FAILED), None)
     running = next((row for row in rows if row.state is JobState.RUNNING), None)
     if failed is not None:
         streams.hint(f"orch logs {short_id(failed.id)}", f"why {clean(failed.name)} failed")
     elif running is not None:
         streams.hint(f"orch logs {short_id(running.id)} -f", "follow a job")
-    elif all(row.state is JobState.COMPLETED for row in rows):
+    elif set(listing.tally.counts) == {JobState.COMPLETED.value}:
         streams.hint(f"orch results{f' {clean(selector)}' if selector else ''}", "see the results")
 
 

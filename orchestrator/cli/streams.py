@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -88,4 +88,11 @@ def show_document(document: Mapping[str, Any]) -> None:
     from orchestrator.views.documents import encode
 
     sys.stdout.write(encode(dict(document)) + "\n")
+    sys.stdout.flush()
+
+
+def show_bytes(pieces: Iterable[bytes]) -> None:
+    """Print a document that is encoded already."""
+    for piece in pieces:
+        sys.stdout.write(piece.decode("ascii"))
     sys.stdout.flush()

@@ -79,9 +79,34 @@ SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.
     j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
     t.shown_id, t.idx, s.scheduler, s.scheduler_id
 FROM jobs j
-LEFT JOIN tasks t ON t.id = (SELECT max(id) FROM tasks WHERE tasks.job = j.id)
+LEFT JOIN tasks t ON t.id = (SELECT id FROM tasks WHERE tasks.job = j.id ORDER BY id DESC LIMIT 1)
 LEFT JOIN submissions s ON s.token = t.token
 ORDER BY j.rowid;
+
+-- name: job_rows_of
+-- As job_rows, of the jobs in a JSON list of ids.
+SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
+    j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
+    t.shown_id, t.idx, s.scheduler, s.scheduler_id
+FROM jobs j
+LEFT JOIN tasks t ON t.id = (SELECT id FROM tasks WHERE tasks.job = j.id ORDER BY id DESC LIMIT 1)
+LEFT JOIN submissions s ON s.token = t.token
+WHERE j.id IN (SELECT value FROM json_each(:ids))
+ORDER BY j.rowid;
+
+-- name: job_counts_by_state
+-- Answered by the index jobs_by_state alone: the table has every spec in it.
+SELECT state, count(*), sum(preemptions), sum(lost_steps) FROM jobs GROUP BY state;
+
+-- name: first_jobs_of_state
+SELECT id FROM jobs
+WHERE rowid IN (SELECT rowid FROM jobs WHERE state = :state ORDER BY rowid LIMIT :limit);
+
+-- name: jobs_with_reports
+SELECT id FROM jobs WHERE reports <> '[]' ORDER BY rowid LIMIT :limit;
+
+-- name: jobs_with_reports_count
+SELECT count(*) FROM jobs WHERE reports <> '[]';
 
 -- name: result_rows
 SELECT j.id, j.name, j.state, j.attempts, j.preemptions, j.spec, r.record
@@ -90,6 +115,11 @@ ORDER BY j.rowid;
 
 -- name: matrices_of_jobs
 SELECT mj.job, m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
+ORDER BY m.rowid;
+
+-- name: matrices_of
+SELECT mj.job, m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
+WHERE mj.job IN (SELECT value FROM json_each(:ids))
 ORDER BY m.rowid;
 
 -- name: jobs_of_matrix

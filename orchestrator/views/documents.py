@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from jobs.states import JobState
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
     from orchestrator.observation import Seen
 
 SCHEMA_VERSION = 1
+_JOBS_AT_ONCE = 500
 
 Document = dict[str, Any]
 
 
 def encode(document: Document) -> str:
     """Return a document as JSON text, ASCII only."""
-    return json.dumps(document, ensure_ascii=True, allow_nan=False)
+    return _encode(document)
+
+
+def _encode(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False)
 
 
 def _finite(value: float | None) -> float | None:
@@ -107,6 +113,28 @@ def status_document(
         "counts": state_counts(row.state for row in rows),
         "jobs": [_job(row) for row in rows],
     }
+
+
+def status_text(
+    rows: Iterable[JobRow], watcher: Watcher, seen: Sequence[Seen] = ()
+) -> Iterator[bytes]:
+    """Return `orch status --json` in pieces, for as many jobs as there are.
+
+    All rows are taken before the first piece is given: they may come from a file that is locked
+    meanwhile, and whoever reads the pieces may be slow. Encoded, they need the least memory.
+    """
+    counts: dict[str, int] = {}
+    pieces: list[bytes] = []
+    remaining = iter(rows)
+    while some := list(islice(remaining, _JOBS_AT_ONCE)):
+        for row in some:
+            counts[row.state.value] = counts.get(row.state.value, 0) + 1
+        pieces.append(_encode([_job(row) for row in some])[1:-1].encode())
+    head = encode({**status_document([], watcher, seen), "counts": counts, "jobs": []})
+    yield head.removesuffix("]}").encode()
+    for number, piece in enumerate(pieces):
+        yield b", " + piece if number else piece
+    yield b"]}\n"
 
 
 def _observation(seen: Seen, now: float) -> Document:

@@ -37,6 +37,12 @@ ATTENTION: dict[JobState, int] = {
 }
 INTERESTING = frozenset({_S.FAILED, _S.RETRYING, _S.HELD, _S.RUNNING})
 
+
+def attention_order() -> tuple[JobState, ...]:
+    """Return the states that a person should look at, the most urgent first."""
+    return tuple(state for state in ATTENTION if state in INTERESTING)
+
+
 # The life of a job, for summaries: "4 jobs: 2 completed, 1 running, 1 queued".
 _SUMMARY = (
     _S.COMPLETED,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from jobs.states import TERMINAL, JobState
 from orchestrator.rows import JobRow, Watcher
 from orchestrator.views import text
-from orchestrator.views.palette import ATTENTION, INTERESTING, STYLES, summary_order
+from orchestrator.views.palette import STYLES, summary_order
 from orchestrator.views.table import Cell, Column, Table
 
 if TYPE_CHECKING:
     from orchestrator.observation import Seen
 
 ROW_LIMIT = 50  # rows on a terminal without --all
+FILE_LIMIT = 10_000  # and elsewhere
 STALE_HEARTBEAT_SECONDS = 60.0
 _REPORT_LIMIT = 5
 _RUNNING = JobState.RUNNING
@@ -31,27 +32,12 @@ def counts_line(counts: Mapping[str, int]) -> str:
     return f"{text.count(sum(counts.values()), 'job')}: {', '.join(parts)}"
 
 
-def costs_line(rows: Sequence[JobRow]) -> str:
+def costs_line(preemptions: int, lost_steps: int) -> str:
     """Return what preemption has cost so far; empty when there was none."""
-    preemptions = sum(row.preemptions for row in rows)
-    lost = sum(row.lost_steps for row in rows)
-    if not preemptions and not lost:
+    if not preemptions and not lost_steps:
         return ""
     survived = text.count(preemptions, "preemption")
-    return f"{survived} so far, {text.count(lost, 'step')} had to be run again"
-
-
-def pick(rows: Sequence[JobRow], *, limit: int | None) -> tuple[list[JobRow], int]:
-    """Return the rows to show and how many are left out.
-
-    Up to `limit` rows all are shown in their own order; beyond it only failed, retrying, held
-    and running ones, the most urgent first. None: no limit.
-    """
-    if limit is None or len(rows) <= limit:
-        return list(rows), 0
-    chosen = [row for row in rows if row.state in INTERESTING]
-    chosen.sort(key=lambda row: ATTENTION[row.state])
-    return chosen[:limit], len(rows) - len(chosen[:limit])
+    return f"{survived} so far, {text.count(lost_steps, 'step')} had to be run again"
 
 
 def hidden_line(hidden: int, shown: int) -> str:
@@ -125,14 +111,19 @@ def _wide_cells(row: JobRow, skip: int) -> tuple[Cell | str, ...]:
     )
 
 
-def report_lines(rows: Sequence[JobRow]) -> list[str]:
-    """Return what recovery has to say, e.g. quarantined checkpoints; one line a report."""
+def report_lines(rows: Sequence[JobRow], *, jobs: int | None = None) -> list[str]:
+    """Return what recovery has to say, e.g. quarantined checkpoints; one line a report.
+
+    `jobs`: how many have reports, where `rows` are only the first of them.
+    """
     lines = [
         f"{text.clean(row.name)}: {text.clean(report)}" for row in rows for report in row.reports
     ]
     hidden = len(lines) - _REPORT_LIMIT
     if hidden > 0:
         lines[_REPORT_LIMIT:] = [f"… and {text.count(hidden, 'more report')}; --json shows all"]
+    if jobs is not None and (others := jobs - sum(bool(row.reports) for row in rows)) > 0:
+        lines.append(f"… and reports of {text.count(others, 'more job')}; --json shows all")
     return lines
 
 

@@ -23,8 +23,9 @@ from orchestrator.database import Database
 PEER = [sys.executable, "-c", "import typer, rich, pydantic, sqlite3"]
 ORCH = [sys.executable, "-P", "-m", "orchestrator"]
 JOBS = 10_000
-# How many jobs are in each state, and how far they are.
+# How many of ten thousand jobs are in each state.
 STATES = {"COMPLETED": 3000, "FAILED": 20, "RUNNING": 100, "RETRYING": 30, "QUEUED": 6850}
+SPEC = json.dumps({"semantic": {}, "filler": "x" * 1400})  # as long as a real one
 HEARTBEAT = ProgressRecord(
     epoch=1, sequence=9, phase="training", step=500, total_steps=1000, written_at=0.0
 )
@@ -47,17 +48,18 @@ def compare(name: str, ours: Sequence[str], environment: Mapping[str, str], runs
     return mine / bare
 
 
-def fill(home: Path) -> None:
-    """Write a database of `JOBS` jobs of one matrix, each with a submission's task."""
+def fill(home: Path, jobs: int = JOBS) -> None:
+    """Write a database of so many jobs of one matrix, each with a submission's task."""
     home.mkdir(mode=0o700)
     # The scheduler was looked at just now: status is measured, not squeue.
     beat = {"verb": "tick", "host": "there", "pid": 1, "last_tick": time.time() + 3600}
     (home / "heartbeat.json").write_text(json.dumps(beat))
     database = Database(home / "orch.sqlite3")
-    states = [state for state, number in STATES.items() for _ in range(number)]
+    numbers = {state: max(1, number * jobs // JOBS) for state, number in STATES.items()}
+    states = [state for state, number in numbers.items() for _ in range(number)][-jobs:]
     with database.writing(database.take_lease()):
         run = database._connection.execute
-        run("INSERT INTO matrices VALUES ('d', 'big', 'big.yaml', ?, 0)", (JOBS,))
+        run("INSERT INTO matrices VALUES ('d', 'big', 'big.yaml', ?, 0)", (jobs,))
         token = "0123456789abcdef"
         run(
             "INSERT INTO submissions (token, scheduler, state, scheduler_id, created_at)"
@@ -68,8 +70,8 @@ def fill(home: Path) -> None:
             job = f"{index:016x}"
             run(
                 "INSERT INTO jobs (id, name, spec, state, state_since, reason, total_steps, epoch,"
-                " step, attempts, preemptions, loss) VALUES (?,?,'{}',?,0,?,1000,1,?,1,?,1.5)",
-                (job, f"big-{index:05d}", state, "Priority", index % 1000, index % 3),
+                " step, attempts, preemptions, loss) VALUES (?,?,?,?,0,?,1000,1,?,1,?,1.5)",
+                (job, f"big-{index:05d}", SPEC, state, "Priority", index % 1000, index % 3),
             )
             run("INSERT INTO matrix_jobs VALUES ('d', ?, ?)", (job, index))
             run(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from durable.clock import FakeClock
 from orchestrator.database import Database
+from orchestrator.overview import REPORTING_JOBS, of_rows
+from orchestrator.reader import Reader
 from orchestrator.schedulers.fake import FakeScheduler
 from orchestrator.service import Service
 from orchestrator.store import Store
@@ -50,3 +52,27 @@ def test_rows_of_ten_thousand_jobs_come_from_the_store_alone(tmp_path: Path) -> 
     assert rows[7].scheduler_id == "0_7"
     assert seconds < 1.0
     assert len(service.rows("job-77")) == 1
+
+
+def test_the_overview_of_a_huge_store_is_that_of_all_its_rows(tmp_path: Path) -> None:
+    """The summary is made by queries that do not read the store whole; the outcome is the same."""
+    home = tmp_path / "home"
+    fill(home)
+    database = Database(home / "orch.sqlite3")
+    with database.writing(database.take_lease()):
+        run = database._connection.execute
+        run("UPDATE jobs SET state = 'FAILED', preemptions = 2 WHERE rowid % 1000 = 7")
+        run("UPDATE jobs SET state = 'RUNNING', lost_steps = 3 WHERE rowid % 1000 = 3")
+        run("UPDATE jobs SET state = 'HELD', reports = '[\"r\"]' WHERE rowid % 1000 = 900")
+    database.close()
+    reader = Reader(home)
+
+    for limit in (3, 25, 50):
+        summary = reader.overview(None, limit=limit)
+        whole = of_rows(reader.rows(None), limit=limit)
+        assert list(summary.rows) == list(whole.rows)
+        assert (summary.tally, summary.open_jobs) == (whole.tally, whole.open_jobs)
+        assert (summary.hidden, summary.reporting_jobs) == (whole.hidden, 10)
+        assert list(summary.reporting) == list(whole.reporting)[:REPORTING_JOBS]
+    assert len(reader.overview("many", limit=None).rows) == COUNT
+    assert [row.id for row in reader.each()] == [row.id for row in reader.rows(None)]

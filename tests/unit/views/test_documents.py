@@ -13,6 +13,7 @@ from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher
 from orchestrator.views import documents
 from tests.unit.views.made_up import job, result
 
+S = JobState
 WATCHER = Watcher(alive=True, host="h", pid=1, last_tick=2.0)
 
 
@@ -106,3 +107,16 @@ def test_an_error_document_says_what_and_how_to_fix_it() -> None:
         "exit_code": 5,
         "problems": [],
     }
+
+
+@pytest.mark.parametrize("number", [0, 1, 499, 500, 501, 1200])
+def test_a_document_in_pieces_is_the_same_document(number: int) -> None:
+    """Huge stores are encoded piece by piece; nobody can tell."""
+    rows = [job(n, S.FAILED if n % 3 else S.QUEUED) for n in range(number)]
+
+    text = b"".join(documents.status_text(iter(rows), WATCHER)).decode("ascii")
+
+    assert text.endswith("\n")
+    assert json.loads(text) == json.loads(
+        documents.encode(documents.status_document(rows, WATCHER))
+    )

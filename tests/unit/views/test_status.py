@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.states import JobState
+from orchestrator.overview import of_rows
 from orchestrator.rows import Watcher
 from orchestrator.views import status
 from orchestrator.views.documents import state_counts
@@ -31,7 +32,9 @@ def test_few_jobs_are_all_shown_in_their_own_order() -> None:
     """A finished matrix of four jobs must show four rows, not none."""
     rows = [job(1, S.COMPLETED), job(2, S.FAILED), job(3, S.QUEUED)]
 
-    assert status.pick(rows, limit=50) == (rows, 0)
+    listing = of_rows(rows, limit=50)
+
+    assert (listing.rows, listing.hidden) == (rows, 0)
 
 
 def test_of_many_jobs_only_those_that_need_attention_are_shown() -> None:
@@ -40,33 +43,38 @@ def test_of_many_jobs_only_those_that_need_attention_are_shown() -> None:
     rows[500] = job(501, S.RUNNING)
     rows[900] = job(901, S.FAILED)
 
-    shown, hidden = status.pick(rows, limit=50)
+    listing = of_rows(rows, limit=50)
 
-    assert [row.state for row in shown] == [S.FAILED, S.RUNNING]
-    assert hidden == 9_997
-    assert status.hidden_line(hidden, len(shown)) == "… and 9,997 more; --all shows all"
+    assert [row.state for row in listing.rows] == [S.FAILED, S.RUNNING]
+    assert listing.hidden == 9_997
+    assert (
+        status.hidden_line(listing.hidden, len(listing.rows)) == "… and 9,997 more; --all shows all"
+    )
 
 
 def test_the_attention_list_itself_is_capped() -> None:
     """Ten thousand failures must not fill the screen."""
-    shown, hidden = status.pick([job(n, S.FAILED) for n in range(10_000)], limit=50)
+    listing = of_rows([job(n, S.FAILED) for n in range(10_000)], limit=50)
 
-    assert (len(shown), hidden) == (50, 9_950)
+    assert (len(listing.rows), listing.hidden) == (50, 9_950)
 
 
 def test_no_limit_shows_all() -> None:
     """--all and pipes must get every row."""
     rows = [job(n) for n in range(200)]
 
-    assert status.pick(rows, limit=None) == (rows, 0)
+    assert of_rows(rows, limit=None).rows == rows
 
 
 def test_preemptions_and_lost_steps_are_said() -> None:
     """What preemption has cost must be visible without asking."""
     rows = [job(1, preemptions=2, lost_steps=0), job(2, preemptions=1, lost_steps=7)]
 
-    assert status.costs_line(rows) == "3 preemptions so far, 7 steps had to be run again"
-    assert status.costs_line([job(1)]) == ""
+    tally = of_rows(rows, limit=50).tally
+    line = status.costs_line(tally.preemptions, tally.lost_steps)
+
+    assert line == "3 preemptions so far, 7 steps had to be run again"
+    assert status.costs_line(0, 0) == ""
 
 
 @pytest.mark.parametrize(
