@@ -19,7 +19,7 @@ from worker.failures import Stopped
 from worker.metrics import encode_row, job_curve, missing_steps
 from worker.saving import prune
 from worker.session import Session
-from worker.snapshot import evaluation_weights, weights_digest
+from worker.snapshot import encode_tensors, evaluation_weights, full_trained, weights_digest
 
 KEPT_AFTER_RESULT = 2
 log = logging.getLogger("orch")
@@ -43,13 +43,25 @@ def finish(session: Session) -> None:
             noticed=session.noticed,
             beat=session.progress.beat,
         )
+        weights = full_trained(session.engine) if _keeps_weights(session) else None
     if tested is None:
         raise Stopped(committed=session.standing.committed_here)
     if session.channel.rank == 0:
+        if weights is not None:
+            check_fence(session.attempt.job, session.attempt.epoch)
+            publish_file(session.attempt.job.weights, encode_tensors(weights))
         publish(session, tested, tested_digest=tested_digest, final_digest=final_digest)
     # Nobody leaves with 0 before the result is there.
     session.channel.tell(session.channel.ticket("published"), value=True)
     session.progress.phase("finished")
+
+
+def _keeps_weights(session: Session) -> bool:
+    """Tell whether the tested weights are kept beside the result: small, and never purged.
+
+    A fully tuned model is as large as the model: its weights are those of the last checkpoint.
+    """
+    return session.semantic.method.name != "full"
 
 
 @contextmanager

@@ -96,6 +96,14 @@ class JobDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def weights(self) -> Path:
+        """The tested weights of a job that trains a part of its model, published before the result.
+
+        It lies beside the result, never on scratch.
+        """
+        return self.path / "weights.safetensors"
+
+    @property
     def result(self) -> Path:
         """Published last, by link(), never overwritten; alone makes a job COMPLETED."""
         return self.path / "result.json"

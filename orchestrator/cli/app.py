@@ -35,6 +35,7 @@ VERBS = {
     "preempt": "cancel",
     "watch": "watch",
     "tick": "watch",
+    "checkpoints": "checkpoints",
     "doctor": "doctor",
 }
 
