@@ -149,6 +149,18 @@ class Database:
                 " too long and must stop"
             )
 
+    @contextmanager
+    def unfenced(self) -> Iterator[None]:
+        """Write atomically into a database that nobody else has: one that is being built."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
     def take_lease(self, instance: str | None = None) -> int:
         """Begin a new lease epoch and return it; the caller holds the writer's lock.
 

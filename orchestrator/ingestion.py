@@ -30,6 +30,16 @@ class Ingestion:
             happenings += self._one(name, lease_epoch)
         return happenings
 
+    def again(self, name: str, lease_epoch: int) -> list[str]:
+        """Carry a request out on a store that may have lost it; return what happened."""
+        return self._one(name, lease_epoch)
+
+    def take_in(self, digest: str, *, lease_epoch: int) -> list[str]:
+        """Take in a written matrix that no request names. Raises `requests.BadRequest`."""
+        prepared = requests.read_matrix(self._state, digest)
+        with self._store.writing(lease_epoch):
+            return self._submit(*prepared)
+
     def _one(self, name: str, lease_epoch: int) -> list[str]:
         lines: list[str] = []
         if not self._store.request_seen(name):
@@ -60,7 +70,7 @@ class Ingestion:
                 self._store.add_request(name)
                 hit("ingest.before_commit")
             hit("ingest.committed")
-        requests.remove(self._state, name)
+        requests.put_away(self._state, name)
         return lines
 
     def _submit(self, record: requests.MatrixRecord, specs: Sequence[JobSpec]) -> list[str]:

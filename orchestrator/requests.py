@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_BYTES = 4 << 20
 WRITERS = 16
+DONE = "done"  # directory of carried-out requests
 
 
 class SubmitWish(Record):
@@ -128,9 +130,30 @@ def read(state: StateDir, name: str) -> Wish:
         raise BadRequest(f"requests/{name}: not a request: {error.errors()[0]['msg']}") from error
 
 
-def remove(state: StateDir, name: str) -> None:
-    """Forget a request that has been carried out."""
-    (inbox(state) / name).unlink(missing_ok=True)
+def done(state: StateDir) -> list[str]:
+    """Return the names of carried-out requests, oldest first, as `read` takes them."""
+    folder = inbox(state) / DONE
+    try:
+        return sorted(f"{DONE}/{p.name}" for p in folder.iterdir() if p.name.endswith(".json"))
+    except FileNotFoundError:
+        return []
+
+
+def put_away(state: StateDir, name: str) -> None:
+    """Take a request that has been carried out from the inbox; a rebuild reads it again."""
+    path = inbox(state) / name
+    folder = private_dir(inbox(state) / DONE)
+    with suppress(FileNotFoundError):
+        path.rename(folder / path.name)
+
+
+def written_matrices(state: StateDir) -> list[str]:
+    """Return the digests of all written matrices, oldest first by their files' times."""
+    try:
+        files = [p for p in state.matrices.iterdir() if p.name.endswith(".json")]
+    except FileNotFoundError:
+        return []
+    return [p.stem for p in sorted(files, key=lambda p: (p.stat().st_mtime, p.name))]
 
 
 def set_aside(state: StateDir, name: str) -> None:

@@ -283,6 +283,15 @@ class Service:
         except Locked:
             return None
 
+    def adopt_here(self) -> list[str]:
+        """Take a directory that was moved under live tasks; return what happened.
+
+        Raises as `orchestrator.moving.adopt_here`.
+        """
+        from orchestrator.moving import adopt_here
+
+        return adopt_here(self.state, self._database, self._clock, self._schedulers.get)
+
     # --- moving
 
     def tick(self) -> TickReport:

@@ -29,6 +29,7 @@ class Store:
         self.database = database
         self._clock = clock
         self._lease = 0
+        self._order = 0
 
     @contextmanager
     def writing(self, lease_epoch: int) -> Iterator[None]:
@@ -187,6 +188,11 @@ class Store:
         return self.database.rows("jobs_to_hand_over", {"now": now})
 
     # --- submissions and tasks
+
+    def next_order(self) -> tuple[int, int]:
+        """Return a place among all submissions that no clock can change: lease epoch, count."""
+        self._order += 1
+        return self.database.mark().lease, self._order
 
     def add_submission(self, token: str, *, scheduler: str, jobs: Sequence[str]) -> None:
         """Commit the intent: from now on every job has its one live task."""

@@ -131,8 +131,11 @@ class Submitter:
     def _prepare(self, chunk: Sequence[DueJob], scheduler: Scheduler) -> SubmitRequest:
         token = secrets.token_hex(8)
         directory = self._state.submission(token)
+        lease, number = self._store.next_order()
         tasks = TasksRecord(
             token=token,
+            lease=lease,
+            number=number,
             scheduler=scheduler.name,
             tasks=tuple(
                 TaskRecord(

@@ -84,6 +84,9 @@ class TasksRecord(Record):
     scheduler: Literal["local", "slurm", "fake"]
     tasks: tuple[TaskRecord, ...]
     site: WorkerSite = WorkerSite()
+    # The order of submissions, whatever the clock does: lease epoch, count within it.
+    lease: int = 0
+    number: int = 0
 
 
 class EpochRecord(Record):

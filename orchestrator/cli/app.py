@@ -37,6 +37,7 @@ VERBS = {
     "tick": "watch",
     "checkpoints": "checkpoints",
     "doctor": "doctor",
+    "rebuild": "rebuild",
 }
 
 
