@@ -272,7 +272,7 @@ class Runner:
         if self._desk.fenced is not None:
             raise self._desk.fenced
         if self._published or valid_result(self._attempt.job, self._attempt.spec) is not None:
-            self._progress.phase("finished")
+            self._finish()
             return
         failed = self._peers.failed()
         left = meaning(code, self._asked)
@@ -325,6 +325,11 @@ class Runner:
         else:
             metrics = {}
         self._publish(metrics)
+        self._finish()
+
+    def _finish(self) -> None:
+        # A published result makes every step of it durable: none has to be run again.
+        self._progress.committed(self._progress.record.step)
         self._progress.phase("finished")
 
 
