@@ -107,6 +107,14 @@ class Undelay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeHold:
+    """The scheduler holds a task by itself: ask the policy whether it is worth a release."""
+
+    meaning: Meaning
+    key: TaskKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestStop:
     """Begin a rehearsal, or the end of a stalled attempt."""
 
@@ -165,6 +173,7 @@ Action = (
     | ReleaseTask
     | RejectResult
     | Undelay
+    | JudgeHold
     | RequestStop
     | Notify
     | Kill

@@ -24,6 +24,7 @@ from orchestrator.actions import (
     Complete,
     DecideNext,
     FinishStop,
+    JudgeHold,
     Kill,
     Move,
     Notify,
@@ -37,8 +38,8 @@ from orchestrator.actions import (
     Undelay,
 )
 from orchestrator.classification import Meaning
-from orchestrator.facts import EndFacts, Evidence, JobFacts
-from orchestrator.policy import GiveUp, next_step
+from orchestrator.facts import Evidence, JobFacts
+from orchestrator.policy import GiveUp, RunAgain, next_step
 from orchestrator.schedulers.base import Scheduler, TaskKey
 from orchestrator.store import Store
 
@@ -126,18 +127,39 @@ class Applier:
                 store.close_task(task)
             case FinishStop(stop=stop):
                 store.stop_done(stop)
+            case Complete() | DecideNext() | JudgeHold() | StartAgain() | RequestStop():
+                return self._decided(item, action, effects)
+        return None
+
+    def _decided(
+        self,
+        item: Decided,
+        action: Complete | DecideNext | JudgeHold | StartAgain | RequestStop,
+        effects: Effects,
+    ) -> str | None:
+        job = item.job
+        match action:
             case Complete(result=result, cause=cause):
-                store.add_result(job.id, result)
-                store.move(job.id, JobState.COMPLETED, reason="", cause=cause)
+                self._store.add_result(job.id, result)
+                self._store.move(job.id, JobState.COMPLETED, reason="", cause=cause)
                 return f"COMPLETED after {item.evidence.epoch or 0} attempts"
             case DecideNext(meaning=meaning):
                 return self._decide(job, meaning)
             case StartAgain(anew=anew, cause=cause):
-                return store.start_again(job.id, anew=anew, cause=cause)
+                return self._store.start_again(job.id, anew=anew, cause=cause)
+            case JudgeHold(meaning=meaning, key=key):
+                return self._judge_hold(job, meaning, key, effects)
             case RequestStop():
                 self._request_stop(job, action, effects)
                 return f"{action.stop_cause}: {action.cause}"
-        return None
+
+    def _judge_hold(self, job: JobFacts, end: Meaning, key: TaskKey, effects: Effects) -> str:
+        step = self._next_step(job, end)
+        if isinstance(step, GiveUp):  # the task, which waits, is cancelled by the next tick
+            self._store.move(job.id, JobState.FAILED, reason=step.reason, cause=end.cause)
+            return f"FAILED: {step.reason}"
+        effects.releases.append((job, ReleaseTask(task=job.task.id, key=key)))
+        return f"released: {end.cause}"
 
     def _see_progress(self, item: Decided, heartbeat_at: float | None) -> None:
         reports = list(item.evidence.reports) + list(item.evidence.problems)
@@ -170,9 +192,7 @@ class Applier:
 
     def _decide(self, job: JobFacts, end: Meaning) -> str:
         """Commit what follows an end without result; return it in words."""
-        ends: Sequence[EndFacts] = self._store.ends_of(job.id)
-        history = read_history(self._state.job(job.id)).since(self._store.budget_epoch(job.id))
-        step = next_step(end, ends=ends, spec=job.spec, overrides=job.overrides, history=history)
+        step = self._next_step(job, end)
         if isinstance(step, GiveUp):
             self._store.move(job.id, JobState.FAILED, reason=step.reason, cause=end.cause)
             return f"FAILED: {step.reason}"
@@ -180,6 +200,15 @@ class Applier:
         self._store.set_again(job.id, due_at=due_at, overrides=step.overrides)
         self._store.move(job.id, JobState.RETRYING, reason=step.reason, cause=end.cause)
         return f"RETRYING: {step.reason}"
+
+    def _next_step(self, job: JobFacts, end: Meaning) -> RunAgain | GiveUp:
+        return next_step(
+            end,
+            ends=self._store.ends_of(job.id),
+            spec=job.spec,
+            overrides=job.overrides,
+            history=read_history(self._state.job(job.id)).since(self._store.budget_epoch(job.id)),
+        )
 
     # --- effects
 

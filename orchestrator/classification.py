@@ -87,7 +87,6 @@ def classify(
         return Meaning(
             end_class=EndClass.LOST,
             cause="the scheduler no longer knows the task",
-            blame=Blame.SUSPECT,
         )
     if known.state in _BY_STATE:
         return _by_state(known)

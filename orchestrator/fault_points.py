@@ -39,6 +39,8 @@ FAULT_POINTS: dict[str, str] = {
     "stop.killed": "the ranks were killed, that is not recorded",
     "cancel.scheduler_asked": "the scheduler was asked to cancel, that is not recorded",
     "release.scheduler_asked": "the scheduler was asked to release, that is not recorded",
+    "nodes.committed": "the nodes to keep off are committed, waiting tasks do not know",
+    "nodes.told": "waiting tasks keep off bad nodes, that is not recorded",
     "tick.done": "a tick is over",
     "local.queued": "the local queue has the submission, the caller does not know",
     "local.cancel_asked": "a local task is asked to end, the caller does not know",

@@ -18,6 +18,7 @@ from orchestrator.actions import (
     Complete,
     DecideNext,
     FinishStop,
+    JudgeHold,
     Move,
     RecordEnd,
     RejectResult,
@@ -30,6 +31,7 @@ from orchestrator.actions import (
 from orchestrator.classification import Meaning, classify
 from orchestrator.facts import (
     AttemptFacts,
+    Blame,
     Case,
     EndClass,
     Evidence,
@@ -42,6 +44,16 @@ from orchestrator.stopping import stop_actions
 
 WAITING = frozenset({TaskState.PENDING, TaskState.DELAYED, TaskState.HELD})
 AGAIN_WORDS = "started again by a person"
+# Ends after which Slurm puts a task back by itself, and that say more than "requeued".
+_TELLING = frozenset(
+    {
+        TaskState.PREEMPTED,
+        TaskState.NODE_FAIL,
+        TaskState.TIMEOUT,
+        TaskState.LAUNCH_FAILED,
+        TaskState.OUT_OF_MEMORY,
+    }
+)
 _REQUEUED = Known(state=TaskState.PREEMPTED, reason="requeued; the attempt left no exit record")
 
 
@@ -121,12 +133,13 @@ def _alive(case: Case, known: Known) -> Iterator[Action]:
     see = _see(case, known)
     yield see
     waiting = known.state in WAITING
+    witness = _witness(known)
     for attempt in evidence.attempts:
         # A waiting task has no attempt. Only those that an earlier tick had seen count: the
         # newest may have begun after the scheduler was asked.
         seen_before = job.epoch is not None and attempt.epoch <= job.epoch
         if attempt.epoch != evidence.epoch or (waiting and seen_before):
-            yield _record(job, attempt)
+            yield _record(job, attempt, witness)
     finished = evidence.result is not None or job.state in TERMINAL
     unwanted = waiting or job.state is JobState.CANCELLED
     if unwanted and finished and job.stop is None:
@@ -145,12 +158,38 @@ def _follow(job: JobFacts, known: Known) -> Iterator[Action]:
         yield Move(state=JobState.QUEUED, reason=f"waits: {words}", cause=known.state.value)
         if known.state is TaskState.DELAYED:
             yield Undelay(key=job.task.key)
-        if known.state is TaskState.HELD and job.task.release_wanted:
+        if known.state is TaskState.HELD and known.held_by_scheduler:
+            yield from _held(job, known)
+        elif known.state is TaskState.HELD and job.task.release_wanted:
             yield ReleaseTask(task=job.task.id, key=job.task.key)
     elif known.state in (TaskState.RUNNING, TaskState.SUSPENDED):
         where = f" on {known.nodes}" if known.nodes else ""
         yield Move(state=JobState.RUNNING, reason=f"{known.state}{where}", cause=known.state.value)
     # COMPLETING is neither running nor over: it keeps the state it has.
+
+
+def _held(job: JobFacts, known: Known) -> Iterator[Action]:
+    """Yield what follows where Slurm holds a task after launches that failed on a node.
+
+    Each hold costs the budget once; what a person or an administrator holds stays held.
+    """
+    if job.task.seen is not TaskState.HELD or job.task.seen_reason != known.reason:
+        nodes = known.earlier.nodes if known.earlier else ""
+        meaning = Meaning(
+            end_class=EndClass.NODE,
+            cause=f"the scheduler holds it: {known.reason}",
+            blame=Blame.CERTAIN,
+        )
+        yield RecordEnd(
+            end_class=meaning.end_class,
+            cause=meaning.cause,
+            blame=meaning.blame,
+            attempt=None,
+            nodes=nodes,
+        )
+        yield JudgeHold(meaning=meaning, key=job.task.key)
+    else:
+        yield ReleaseTask(task=job.task.id, key=job.task.key)
 
 
 def _absent(case: Case) -> Iterator[Action]:
@@ -189,7 +228,7 @@ def _end(case: Case, known: Known | None) -> Iterator[Action]:
     last = mine[-1] if mine else None
     for attempt in evidence.attempts:
         if attempt is not last:
-            yield _record(job, attempt)
+            yield _record(job, attempt, _REQUEUED)
     meaning = _meaning(job, known, evidence, last)
     if last is not None or meaning.end_class is not EndClass.COMPLETED:
         yield RecordEnd(
@@ -232,16 +271,24 @@ def _meaning(
     return meaning
 
 
-def _record(job: JobFacts, attempt: AttemptFacts) -> RecordEnd:
+def _witness(known: Known) -> Known:
+    """Return the scheduler's word on the run before, of a task that it has put back."""
+    earlier = known.earlier
+    if earlier is None or earlier.state not in _TELLING:
+        return _REQUEUED
+    return Known(state=earlier.state, reason="then requeued", nodes=earlier.nodes)
+
+
+def _record(job: JobFacts, attempt: AttemptFacts, witness: Known) -> RecordEnd:
     """Return the end of an attempt that a newer one, or a requeue, has replaced."""
     asked = _asked(job, attempt.epoch)
-    meaning = classify(_REQUEUED, attempt.exits, asked=asked, claimed=True)
+    meaning = classify(witness, attempt.exits, asked=asked, claimed=True)
     return RecordEnd(
         end_class=meaning.end_class,
         cause=meaning.cause,
         blame=meaning.blame,
         attempt=attempt,
-        nodes=job.task.nodes,
+        nodes=witness.nodes or job.task.nodes,
     )
 
 

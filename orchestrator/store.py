@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from durable.clock import Clock
 from jobs.contract.records import Overrides, ResultRecord
@@ -17,6 +18,7 @@ from jobs.states import JobState, check_transition
 from orchestrator.actions import RecordEnd, SeeTask
 from orchestrator.database import Database
 from orchestrator.facts import Blame, EndClass, EndFacts, Evidence
+from orchestrator.node_strikes import Exclusion
 from orchestrator.schedulers.base import TaskKey
 
 ERROR_MESSAGE = 2000  # characters kept of an error
@@ -310,6 +312,23 @@ class Store:
             )
             for row in self.database.rows("ends_of", {"job": job})
         )
+
+    def set_exclusions(self, wanted: Sequence[Exclusion]) -> None:
+        """Remember which nodes tasks keep off; replaces what was known."""
+        self.database.run("exclusions_clear", {})
+        self.database.run_many("exclusion_add", [asdict(found) for found in wanted])
+
+    def set_excluded(self, task: int, nodes: str) -> None:
+        """Remember which nodes a task was told to keep off."""
+        self.database.run("task_excluded", {"id": task, "excluded": nodes})
+
+    def set_excluded_of(self, token: str, nodes: str) -> None:
+        """Remember which nodes the tasks of a submission were told to keep off."""
+        self.database.run("tasks_excluded_of", {"token": token, "excluded": nodes})
+
+    def forgive(self, node: str) -> None:
+        """Strikes until now count no longer."""
+        self.database.run("forgive", {"node": node, "at": self._clock.wall()})
 
     def add_stop(
         self, job: str, *, epoch: int | None, cause: str, grace_seconds: float, why: str

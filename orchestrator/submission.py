@@ -70,6 +70,7 @@ class Submitter:
         self._clock = clock
         self._site = site
         self._refused_until = 0.0  # monotonic
+        self.exclude_nodes: tuple[str, ...] = ()  # set by each tick
 
     def hand_over(
         self, due: Sequence[DueJob], scheduler: Scheduler, *, lease_epoch: int
@@ -102,6 +103,7 @@ class Submitter:
         with self._store.writing(lease_epoch):
             ids = [job.spec.id for job in chunk]
             self._store.add_submission(request.token, scheduler=scheduler.name, jobs=ids)
+            self._store.set_excluded_of(request.token, ",".join(request.exclude_nodes))
             for job in chunk:
                 reason = f"being handed to {scheduler.name}"
                 self._store.move(job.spec.id, JobState.SUBMITTED, reason=reason, cause="due")
@@ -161,6 +163,7 @@ class Submitter:
             threads_per_rank=first.spec.semantic.engine.threads_per_rank,
             resources=first.resources(),
             grace_seconds=first.spec.run.grace_seconds,
+            exclude_nodes=self.exclude_nodes,
         )
 
     def _record(

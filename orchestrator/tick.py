@@ -21,6 +21,7 @@ from orchestrator.evidence import read_evidence
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
+from orchestrator.node_exclusion import NodeHealth
 from orchestrator.observation import publish_seen
 from orchestrator.reconcile import WAITING, Moment, reconcile
 from orchestrator.rows import TickReport
@@ -54,6 +55,7 @@ class Tick:
         self._limits = limits
         self._ingestion = Ingestion(store, state)
         self._applier = Applier(store, state, clock)
+        self._node_health = NodeHealth(store, clock)
         self._submitter = Submitter(store, state, clock, site)
         self._specs: dict[str, JobSpec] = {}
         self._last: tuple[float, float] | None = None  # wall, monotonic
@@ -69,6 +71,8 @@ class Tick:
         )
         seen, warnings = self._look(lease_epoch)
         lines += seen
+        lines += self._node_health.look(self._default, lease_epoch=lease_epoch)
+        self._submitter.exclude_nodes = self._node_health.excluded
         lines += accept_late_results(self._store, self._state, lease_epoch=lease_epoch)
         handed = self._submitter.hand_over(self._due(), self._default, lease_epoch=lease_epoch)
         self.last_hand_over = handed
@@ -151,10 +155,7 @@ class Tick:
 
     def _act(self, effects: Effects, lease_epoch: int) -> list[str]:
         lines: list[str | None] = []
-        delayed: dict[str, list[TaskKey]] = {}
-        for name, key in effects.undelay:
-            delayed.setdefault(name, []).append(key)
-        for name, keys in delayed.items():
+        for name, keys in _by_scheduler(effects.undelay).items():
             scheduler = self._scheduler_named(name)
             problems = scheduler.undelay(keys) if scheduler else {}
             lines += [f"{k.scheduler_id}: still delayed: {p}" for k, p in problems.items() if p]
@@ -225,6 +226,13 @@ class Tick:
             )
             for row in rows
         ]
+
+
+def _by_scheduler(effects: list[tuple[str, TaskKey]]) -> dict[str, list[TaskKey]]:
+    grouped: dict[str, list[TaskKey]] = {}
+    for name, key in effects:
+        grouped.setdefault(name, []).append(key)
+    return grouped
 
 
 def _is_urgent(job: JobFacts, evidence: Evidence) -> bool:

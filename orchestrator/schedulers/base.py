@@ -58,6 +58,14 @@ class TaskKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRun:
+    """How a task that the scheduler itself restarted had ended before."""
+
+    state: TaskState
+    nodes: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """The scheduler knows the task."""
 
@@ -70,6 +78,10 @@ class Known:
     by_person: bool = False
     # How people name the task to this scheduler ("1234_7", a pid); "" = scheduler id and index.
     task_id: str = ""
+    # Of a task that waits again, where accounting says it.
+    earlier: EarlierRun | None = None
+    # Of a held task: the scheduler's own doing after failed launches, nobody's wish.
+    held_by_scheduler: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +120,7 @@ class SubmitRequest:
     threads_per_rank: int
     resources: ResourcesSpec  # overrides already applied
     grace_seconds: float
+    exclude_nodes: tuple[str, ...] = ()  # nodes on which attempts died; a wish, not a need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +187,16 @@ class Scheduler(Protocol):
 
     def release(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """Let tasks go that are held at the scheduler, after checking their token."""
+        ...
+
+    def nodes(self) -> tuple[str, ...] | None:
+        """Return the names of the nodes that our tasks may run on; None: nobody says."""
+        ...
+
+    def exclude(
+        self, keys: Sequence[TaskKey], nodes: Sequence[str]
+    ) -> Mapping[TaskKey, str | None]:
+        """Keep waiting tasks off these nodes (and only these, besides the site's own list)."""
         ...
 
     def undelay(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:

@@ -26,6 +26,7 @@ from orchestrator.schedulers.base import (
     Absent,
     Accepted,
     Answer,
+    EarlierRun,
     Found,
     Known,
     Observation,
@@ -56,6 +57,10 @@ class FakeTask:
     restarts: int = 0
     by_person: bool = False
     hidden: int = 0  # so many listings leave it out
+    node: str = ""
+    earlier: str | None = None  # how the run before had ended
+    excluded: tuple[str, ...] = ()
+    held_by_scheduler: bool = False
 
 
 class FakeScheduler:
@@ -76,6 +81,7 @@ class FakeScheduler:
         self.unreachable = 0  # so many questions (find, observe, cancel …) fail
         self.garbled = 0  # so many listings are nonsense
         self.log: list[tuple[str, object]] = []
+        self.node_names: tuple[str, ...] | None = None
         self.on_notify: Callable[[TaskKey], None] | None = None
         self._clock = clock or FakeClock()
         self._path = path
@@ -171,6 +177,7 @@ class FakeScheduler:
                     problems[key] = "Access/permission denied"
                 else:
                     task.state, task.reason = TaskState.PENDING, "Priority"
+                    task.held_by_scheduler = False
         self._save()
         return problems
 
@@ -186,6 +193,24 @@ class FakeScheduler:
         self._save()
         return dict.fromkeys(keys)
 
+    def nodes(self) -> tuple[str, ...] | None:
+        """Return `node_names`."""
+        return self.node_names
+
+    def exclude(
+        self, keys: Sequence[TaskKey], nodes: Sequence[str]
+    ) -> Mapping[TaskKey, str | None]:
+        """Keep waiting tasks off these nodes."""
+        self.log.append(("exclude", (tuple(keys), tuple(nodes))))
+        if self._fails():
+            return dict.fromkeys(keys, "Unable to contact slurm controller")
+        for key in keys:
+            task = self._find(key)
+            if task is not None and task.state not in OVER:
+                task.excluded = tuple(nodes)
+        self._save()
+        return dict.fromkeys(keys)
+
     # --- the script
 
     def tasks(self) -> list[tuple[TaskKey, FakeTask]]:
@@ -195,9 +220,18 @@ class FakeScheduler:
             for t in self._tasks
         ]
 
-    def start(self, key: TaskKey) -> None:
+    def start(self, key: TaskKey, node: str = "fake1") -> None:
         """Let a waiting task run."""
-        self._set(key, TaskState.RUNNING)
+        self._set(key, TaskState.RUNNING).node = node
+        self._save()
+
+    def hold(
+        self, key: TaskKey, reason: str = "JobHeldUser", *, by_scheduler: bool = False
+    ) -> None:
+        """Hold a task, as a person, an administrator or the scheduler itself does."""
+        task = self._set(key, TaskState.HELD, reason=reason)
+        task.held_by_scheduler = by_scheduler
+        self._save()
 
     def end(
         self,
@@ -214,16 +248,17 @@ class FakeScheduler:
 
     def preempt(self, key: TaskKey, *, requeue: bool) -> None:
         """Preempt a task, as PreemptMode REQUEUE or CANCEL does."""
-        if not requeue:
+        if requeue:
+            self.requeue(key, TaskState.PREEMPTED)
+        else:
             self._set(key, TaskState.PREEMPTED)
-            return
+
+    def requeue(self, key: TaskKey, earlier: TaskState) -> None:
+        """Put a task back into the queue, as Slurm does by itself after such an end."""
         task = self._set(key, TaskState.DELAYED, reason="BeginTime")
         task.restarts += 1
+        task.earlier = earlier
         self._save()
-
-    def hold(self, key: TaskKey, *, reason: str = "JobHeldUser") -> None:
-        """Let a person hold a waiting task at the cluster."""
-        self._set(key, TaskState.HELD, reason=reason)
 
     def lose(self, key: TaskKey) -> None:
         """Forget a task, as a controller that was killed does."""
@@ -260,6 +295,7 @@ class FakeScheduler:
                     scheduler_id=scheduler_id,
                     index=task.index,
                     job=task.job,
+                    excluded=request.exclude_nodes,
                 )
             )
         self._save()
@@ -298,7 +334,13 @@ class FakeScheduler:
         return Known(
             state=task.state,
             reason=task.reason,
-            nodes="fake1" if task.state is TaskState.RUNNING else "",
+            nodes=task.node if task.state is TaskState.RUNNING or task.state in OVER else "",
+            earlier=(
+                EarlierRun(state=TaskState(task.earlier), nodes=task.node)
+                if task.earlier and task.state in (TaskState.DELAYED, TaskState.HELD)
+                else None
+            ),
+            held_by_scheduler=task.held_by_scheduler,
             exit_code=task.exit_code,
             restarts=task.restarts,
             by_person=task.by_person,

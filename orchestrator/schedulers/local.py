@@ -144,6 +144,16 @@ class LocalScheduler:
         """Nothing is ever delayed here."""
         return dict.fromkeys(keys)
 
+    def nodes(self) -> tuple[str, ...] | None:
+        """This machine."""
+        return (os.uname().nodename,)
+
+    def exclude(
+        self, keys: Sequence[TaskKey], nodes: Sequence[str]
+    ) -> Mapping[TaskKey, str | None]:
+        """There is no other machine."""
+        return dict.fromkeys(keys)
+
     # --- answers
 
     def _task(self, token: str, index: int) -> LocalTask | None:

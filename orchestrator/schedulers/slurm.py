@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -34,10 +35,12 @@ from orchestrator.schedulers.slurm_answers import (
 )
 from orchestrator.schedulers.slurm_commands import Broken, run
 from orchestrator.schedulers.slurm_look import Looks
+from orchestrator.schedulers.slurm_nodes import ROOT, SlurmNodes
 from orchestrator.schedulers.slurm_options import (
     Unfit,
     batch_template,
     carries,
+    excluded_nodes,
     job_name,
     sbatch_options,
     script_body,
@@ -80,6 +83,7 @@ class SlurmScheduler:
         self.site = site or Site()
         self._query_seconds = query_seconds
         self._looks = Looks(clock or SystemClock(), seconds=query_seconds)
+        self._nodes = SlurmNodes(self.site, clock or SystemClock())
         # What squeue and sacct said to the last observation, for the recordings.
         self.heard: list[Heard] = []
         self._chunk_limit: int | None = None
@@ -97,7 +101,16 @@ class SlurmScheduler:
         return self._chunk_limit
 
     def submit(self, request: SubmitRequest) -> SubmitOutcome:
-        """Write batch.sh and hand it to sbatch."""
+        """Write batch.sh and hand it to sbatch.
+
+        That nodes are excluded is a wish: where Slurm refuses for good, it is asked without.
+        """
+        outcome = self._submit(request)
+        if request.exclude_nodes and isinstance(outcome, Refused) and outcome.permanent:
+            return self._submit(replace(request, exclude_nodes=()))
+        return outcome
+
+    def _submit(self, request: SubmitRequest) -> SubmitOutcome:
         try:
             options = sbatch_options(request, self.site)
             body = script_body(request, self.site, python=sys.executable, template=batch_template())
@@ -142,7 +155,8 @@ class SlurmScheduler:
         over = sorted({k.scheduler_id for k in keys if needs_accounts(look.queue, k)}, key=int)
         if over:
             accounts = self._accounts(over[:IDS_AT_ONCE])
-        answers = {key: answer(look.queue, key, accounts) for key in keys}
+        site = self._site_uids(accounts)
+        answers = {key: answer(look.queue, key, accounts, site_uids=site) for key in keys}
         if unasked := set(over[IDS_AT_ONCE:]):  # nobody is absent for not having been asked about
             later = Unreachable(reason="too many ended at once: accounting is asked the next time")
             answers.update({k: later for k in keys if k.scheduler_id in unasked})
@@ -155,6 +169,12 @@ class SlurmScheduler:
             )
         except NoAnswer as error:
             return str(error)
+
+    def _site_uids(self, accounts: Accounts | str | None) -> frozenset[int]:
+        """Return whose cancels are no person's; asked for only when something was cancelled."""
+        if isinstance(accounts, Accounts) and any(r.by_uid is not None for r in accounts.rows):
+            return self._nodes.site_uids()
+        return ROOT
 
     def cancel(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """End tasks for good; None also for one that is over already."""
@@ -220,6 +240,25 @@ class SlurmScheduler:
             some = [key for key, row in delayed if soonest_begin(row.submitted) == begin]
             problems.update(self._update(some, f"StartTime={begin}"))
         return problems
+
+    def nodes(self) -> tuple[str, ...] | None:
+        """Return the nodes of the site's partitions."""
+        return self._nodes.names()
+
+    def exclude(
+        self, keys: Sequence[TaskKey], nodes: Sequence[str]
+    ) -> Mapping[TaskKey, str | None]:
+        """Set ExcNodeList of waiting tasks; the site's own list stays in it."""
+        queue = self._looks.for_acting().queue
+        if isinstance(queue, str):
+            return dict.fromkeys(keys, queue)
+        try:
+            words = excluded_nodes(self.site, nodes)
+        except Unfit as error:
+            return dict.fromkeys(keys, str(error))
+        waiting = frozenset({TaskState.PENDING, TaskState.DELAYED, TaskState.HELD})
+        ready = [k for k in keys if (row := ours(queue, k)) and row.state in waiting]
+        return {**dict.fromkeys(keys), **self._update(ready, f"ExcNodeList={words}")}
 
     def _update(self, keys: Sequence[TaskKey], change: str) -> dict[TaskKey, str | None]:
         """`scontrol update`, one call an array; the token was checked."""

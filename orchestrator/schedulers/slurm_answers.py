@@ -12,13 +12,14 @@ from orchestrator.schedulers.base import (
     OVER,
     Absent,
     Answer,
+    EarlierRun,
     Known,
     TaskKey,
     TaskState,
     Unreachable,
 )
 from orchestrator.schedulers.slurm_options import carries
-from orchestrator.schedulers.slurm_parse import AccountRow, QueueRow
+from orchestrator.schedulers.slurm_parse import RELEASED_BY_RULE, AccountRow, QueueRow
 from orchestrator.schedulers.slurm_queries import Accounts
 
 Queue = Mapping[tuple[str, int], QueueRow]
@@ -40,22 +41,69 @@ def ours(queue: Queue, key: TaskKey) -> QueueRow | None:
 def needs_accounts(queue: Queue, key: TaskKey) -> bool:
     """Return whether the queue alone cannot answer: the task is over, or not there."""
     row = ours(queue, key)
-    return row is None or row.state in OVER
+    return row is None or row.state in OVER or _was_restarted(row)
 
 
-def answer(queue: Queue, key: TaskKey, accounts: Accounts | str | None) -> Answer:
-    """Return the answer for one key. `accounts`: a string says why there are none."""
+def _was_restarted(row: QueueRow) -> bool:
+    """Return whether Slurm has just put the task back: accounting says why. Both states are short.
+
+    A task that somebody holds may stay so for days and is not asked about.
+    """
+    return row.state is TaskState.DELAYED or row.reason in RELEASED_BY_RULE
+
+
+def answer(
+    queue: Queue,
+    key: TaskKey,
+    accounts: Accounts | str | None,
+    *,
+    site_uids: frozenset[int] = frozenset({0}),
+) -> Answer:
+    """Return the answer for one key. `accounts`: a string says why there are none.
+
+    `site_uids`: whose cancels are the site's and no person's (root, SlurmUser).
+    """
     row = ours(queue, key)
     if row is not None and row.state is None:
         return Unreachable(reason=f"unknown state {row.word[:40]!a} of {name_of(key)}")
     records = _records(accounts, key) if isinstance(accounts, Accounts) else ()
     if row is not None and row.state is not None:
         if row.state not in OVER:
-            return Known(state=row.state, reason=row.reason, nodes=row.nodes)
-        return _over(row.state, row, records, accounts)
+            earlier = _earlier(row, records) if _was_restarted(row) else None
+            return Known(
+                state=row.state,
+                reason=row.reason,
+                nodes=row.nodes,
+                earlier=earlier,
+                held_by_scheduler=row.reason in RELEASED_BY_RULE,
+            )
+        return _over(row.state, row, records, accounts, site_uids)
     if isinstance(accounts, str):
         return Unreachable(reason=f"not in the queue, and accounting does not answer: {accounts}")
-    return _remembered(records, key)
+    return _remembered(records, key, site_uids)
+
+
+def _earlier(row: QueueRow, records: Sequence[AccountRow]) -> EarlierRun | None:
+    """Return how the run before had ended. "REQUEUED" says only that a command brought it back."""
+    ended = [r for r in records if r.state in OVER or r.word == "REQUEUED"]
+    if not ended:
+        return None
+    last = ended[-1]
+    if row.reason.startswith("launch failed"):
+        return EarlierRun(state=TaskState.LAUNCH_FAILED, nodes=last.nodes)
+    if last.state is None or last.state not in OVER:
+        return None
+    return EarlierRun(state=_with_memory(last.state, last), nodes=last.nodes)
+
+
+def _with_memory(state: TaskState, last: AccountRow | None) -> TaskState:
+    """Return OUT_OF_MEMORY for a failure in which a step used its memory up."""
+    failed = state in (TaskState.FAILED, TaskState.CANCELLED)
+    return TaskState.OUT_OF_MEMORY if failed and last and last.out_of_memory else state
+
+
+def _is_persons(last: AccountRow, site_uids: frozenset[int]) -> bool:
+    return last.by_uid is not None and last.by_uid not in site_uids
 
 
 def _over(
@@ -63,6 +111,7 @@ def _over(
     row: QueueRow,
     records: Sequence[AccountRow],
     accounts: Accounts | str | None,
+    site_uids: frozenset[int],
 ) -> Answer:
     """Answer for a task that the queue still lists as over.
 
@@ -78,17 +127,18 @@ def _over(
         )
     if last is None and state is TaskState.CANCELLED and not isinstance(accounts, Accounts):
         return Unreachable(reason=f"cancelled, and accounting does not say by whom: {accounts}")
+    # Without any accounting nobody can tell, and a cancel is never undone on a guess.
+    by_person = state is TaskState.CANCELLED and (last is None or _is_persons(last, site_uids))
     return Known(
-        state=state,
+        state=state if by_person else _with_memory(state, last),
         reason=row.reason,
-        nodes=row.nodes,
+        nodes=row.nodes or (last.nodes if last else ""),
         exit_code=_exit_code(state, last),
-        # Without any accounting nobody can tell, and a cancel is never undone on a guess.
-        by_person=state is TaskState.CANCELLED and (last is None or last.by_uid is not None),
+        by_person=by_person,
     )
 
 
-def _remembered(records: Sequence[AccountRow], key: TaskKey) -> Answer:
+def _remembered(records: Sequence[AccountRow], key: TaskKey, site_uids: frozenset[int]) -> Answer:
     """Answer for a task that is not in the queue (any more) by its last record.
 
     A last record that is not over proves nothing: accounting keeps such rows of jobs that the
@@ -101,10 +151,12 @@ def _remembered(records: Sequence[AccountRow], key: TaskKey) -> Answer:
         return Unreachable(reason=f"unknown state {last.word[:40]!a} of {name_of(key)}")
     if last.state not in OVER:
         return Absent()
+    by_person = last.state is TaskState.CANCELLED and _is_persons(last, site_uids)
     return Known(
-        state=last.state,
+        state=last.state if by_person else _with_memory(last.state, last),
+        nodes=last.nodes,
         exit_code=_exit_code(last.state, last),
-        by_person=last.by_uid is not None,
+        by_person=by_person,
     )
 
 

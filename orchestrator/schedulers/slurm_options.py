@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from orchestrator.schedulers.base import SubmitRequest
@@ -22,6 +22,7 @@ TRAP = "orch_heard=0; trap 'orch_heard=1' TERM"
 _TOKEN = re.compile(r"[A-Za-z0-9]{8,64}")
 _MATRIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VALUE = re.compile(r"[\x20-\x7e]+")
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _OPTION = re.compile(r"[a-z][a-z-]*")
 _PATH = re.compile(r"/[A-Za-z0-9/._+@=,: ~-]+")
 # The time-limit signal fires up to a minute early (measured: at the start of a 1-minute job), so
@@ -77,6 +78,8 @@ def sbatch_options(request: SubmitRequest, site: Site) -> dict[str, str | int | 
         **_gpus(request, site),
         **_site(site),
     }
+    if words := excluded_nodes(site, request.exclude_nodes):
+        options["exclude"] = words
     signal = _signal(need.time_limit_minutes * 60, request.grace_seconds)
     if signal is not None:
         options["signal"] = signal
@@ -116,12 +119,19 @@ def _site(site: Site) -> Options:
         "partition": ",".join(site.partition) or None,
         "reservation": site.reservation,
         "constraint": site.constraint,
-        "exclude": site.exclude,
         "nice": site.nice,
         "mail-user": site.mail.user if site.mail else None,
         "mail-type": ",".join(site.mail.types) if site.mail else None,
     }
     return {key: value for key, value in words.items() if value is not None}
+
+
+def excluded_nodes(site: Site, nodes: Sequence[str]) -> str:
+    """Return the node list to keep off: the site's own and these. Raises Unfit."""
+    for node in nodes:
+        if not _NODE.fullmatch(node):
+            raise Unfit(f"{node!a} is not the name of a node")
+    return ",".join([*([site.exclude] if site.exclude else []), *sorted(nodes)])
 
 
 def _signal(limit_seconds: int, grace_seconds: float) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.schedulers.base import TaskState
 
@@ -58,14 +58,21 @@ STATES: dict[str, TaskState] = {
 UNDECIDED_IN_QUEUE = frozenset({"LAUNCH_FAILED", "RECONFIG_FAIL"})
 
 DELAY_REASONS = frozenset({"BeginTime"})
-HELD_REASONS = frozenset(
-    {"JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "launch failed requeued held"}
-)
+# Holds of Slurm's own making, after launches that failed on a node: nobody wanted them.
+RELEASED_BY_RULE = frozenset({"JobHoldMaxRequeue", "launch failed requeued held"})
+HELD_REASONS = RELEASED_BY_RULE | {
+    "JobHeldUser",
+    "JobHeldAdmin",
+    "job requeued in held state",  # `scontrol requeuehold`
+}
 
 _JOB_ID = re.compile(r"[1-9][0-9]{0,9}")
 _INDEX = re.compile(r"[0-9]{1,9}")
 _PARSABLE = re.compile(r"([1-9][0-9]{0,9})(?:;[A-Za-z0-9_.-]+)?\n?")
 _EXIT = re.compile(r"([0-9]{1,3}):([0-9]{1,3})")
+# Per node (n) or CPU (c) before Slurm 21.08; then the number is not the whole job's.
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)")
+_UNITS = {"": 2.0**-20, "K": 2.0**-10, "M": 1.0, "G": 2.0**10, "T": 2.0**20}
 _BY = re.compile(r"CANCELLED by ([0-9]+)")
 
 
@@ -114,10 +121,23 @@ class AccountRow:
     submitted: str  # ISO 8601 without zone: order only
     by_uid: int | None  # who cancelled it, where accounting says so
     name: str
+    nodes: str = ""
+    out_of_memory: bool = False  # it, or one of its steps
 
 
 QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%N", "%V", "%j", "%k")
-ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "Submit", "JobName")
+ACCOUNT_FIELDS = (
+    "JobID",
+    "State",
+    "ExitCode",
+    "Submit",
+    "NodeList",
+    "MaxRSS",
+    "ReqMem",
+    "JobName",  # the last one: it may hold anything
+)
+# A step that was killed at its limit may have been measured a moment before.
+NEAR_THE_LIMIT = 0.95
 
 
 def queue_format(marks: Marks) -> str:
@@ -171,9 +191,12 @@ def _queue_state(word: str, reason: str) -> TaskState | None:
 
 
 def parse_accounts(text: str, marks: Marks) -> tuple[AccountRow, ...]:
-    """Return the records of `sacct -X -P --delimiter`, in its order. Raises `Garbled`.
+    """Return the records of `sacct -P --delimiter`, in its order. Raises `Garbled`.
 
-    A job name is the last field and may hold newlines; a line without separators continues it.
+    Steps follow their job and only tell whether memory was used up: with cgroups a step is
+    OUT_OF_MEMORY while its job has FAILED with the script's exit code; with OverMemoryKill the
+    step is "CANCELLED by 0", and only its MaxRSS tells (measured). A job name is the last field and
+    may hold newlines; a line without separators continues it.
     """
     if text and not text.endswith("\n"):
         raise Garbled("sacct: the last row is not whole")
@@ -186,11 +209,44 @@ def parse_accounts(text: str, marks: Marks) -> tuple[AccountRow, ...]:
             rows[-1][-1] += "\n" + line
         else:
             raise Garbled(f"sacct: a row of {len(fields)} fields: {_quote(line)}")
-    return tuple(row for fields in rows for row in _account_rows(fields))
+    found: list[AccountRow] = []
+    asked = ""  # memory of the job whose steps follow
+    for fields in rows:
+        job_id, memory = fields[0], dict(zip(ACCOUNT_FIELDS, fields, strict=True))
+        if "." not in job_id:
+            asked = memory["ReqMem"]
+            found += _account_rows(fields)
+        elif _step_out_of_memory(memory["State"], memory["MaxRSS"], asked):
+            steps_of = set(expand_job_id(job_id.partition(".")[0]))
+            found = _mark_last(found, steps_of)
+    return tuple(found)
+
+
+def _mark_last(rows: list[AccountRow], tasks: set[tuple[str, int | None]]) -> list[AccountRow]:
+    """Mark the newest record of the task that a step belongs to."""
+    for place in range(len(rows) - 1, -1, -1):
+        if (rows[place].array_id, rows[place].index) in tasks:
+            rows[place] = replace(rows[place], out_of_memory=True)
+            break
+    return rows
+
+
+def _step_out_of_memory(state: str, used: str, asked: str) -> bool:
+    if state == "OUT_OF_MEMORY":
+        return True
+    if not state.startswith(("CANCELLED", "FAILED")):
+        return False
+    resident, limit = _megabytes(used), _megabytes(asked)
+    return resident is not None and bool(limit) and resident >= NEAR_THE_LIMIT * (limit or 0)
+
+
+def _megabytes(text: str) -> float | None:
+    match = _SIZE.fullmatch(text)
+    return float(match[1]) * _UNITS[match[2]] if match else None
 
 
 def _account_rows(fields: Sequence[str]) -> list[AccountRow]:
-    job_id, state, exit_code, submitted, name = fields
+    job_id, state, exit_code, submitted, nodes, _, _, name = fields
     by = _BY.fullmatch(state)
     word = "CANCELLED" if by else state
     code = _EXIT.fullmatch(exit_code)
@@ -204,6 +260,8 @@ def _account_rows(fields: Sequence[str]) -> list[AccountRow]:
             submitted=submitted,
             by_uid=int(by[1]) if by else None,
             name=name,
+            nodes="" if nodes == "None assigned" else _printable(nodes),
+            out_of_memory=word == "OUT_OF_MEMORY",
         )
         for array_id, index in expand_job_id(job_id)
     ]

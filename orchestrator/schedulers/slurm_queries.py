@@ -112,7 +112,8 @@ def read_accounts(
 ) -> Accounts:
     """Return all records of these jobs (at most `IDS_AT_ONCE`) or of this job name."""
     marks = Marks.draw()
-    command = ["sacct", "--allocations", "--parsable2", "--noheader", "--duplicates"]
+    # Steps, too: they alone say that memory was used up.
+    command = ["sacct", "--parsable2", "--noheader", "--duplicates"]
     command += [f"--starttime={ACCOUNT_SINCE}", f"--delimiter={marks.separator}"]
     command += [f"--format={','.join(ACCOUNT_FIELDS)}"]
     for start in range(0, len(array_ids), IDS_IN_ARGUMENT):

@@ -11,6 +11,7 @@ import pytest
 from durable.clock import FakeClock
 from orchestrator.schedulers.base import (
     Absent,
+    EarlierRun,
     Found,
     Known,
     Refused,
@@ -93,13 +94,18 @@ def test_preempted_hidden_lost_and_doubled_tasks(cluster: Cluster, fake: FakeSch
     (key,) = submit(cluster, [make_spec(1)])
     fake.start(key)
     fake.preempt(key, requeue=True)
-    assert look(cluster, key) == Known(state=TaskState.DELAYED, reason="BeginTime", restarts=1)
+    assert look(cluster, key) == Known(
+        state=TaskState.DELAYED,
+        reason="BeginTime",
+        restarts=1,
+        earlier=EarlierRun(state=TaskState.PREEMPTED, nodes="fake1"),
+    )
     fake.undelay([key])
     assert look(cluster, key) == Known(state=TaskState.PENDING, reason="Priority", restarts=1)
     fake.hide(key, 1)
     assert look(cluster, key) == Absent()
     fake.preempt(key, requeue=False)
-    assert look(cluster, key) == Known(state=TaskState.PREEMPTED, restarts=1)
+    assert look(cluster, key) == Known(state=TaskState.PREEMPTED, nodes="fake1", restarts=1)
     fake.duplicate(key.token)
     assert fake.find(key.token) == Found(scheduler_ids=("1", "2"))
     fake.lose(key)

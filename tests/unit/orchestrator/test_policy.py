@@ -217,7 +217,7 @@ def test_memory_that_went_is_told_by_whoever_knows() -> None:
         (known(S.NODE_FAIL), [Out.PEER_LOST], Blame.CERTAIN),
         (known(S.FAILED, 137), [], Blame.SUSPECT),
         (known(S.FAILED, 75), [Out.PEER_LOST], Blame.SUSPECT),
-        (None, [], Blame.SUSPECT),
+        (None, [], Blame.NOBODY),
         (known(S.PREEMPTED), [], Blame.NOBODY),
         (known(S.TIMEOUT), [], Blame.NOBODY),
         (known(S.OUT_OF_MEMORY), [], Blame.NOBODY),

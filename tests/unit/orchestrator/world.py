@@ -50,9 +50,11 @@ class World:
         """Return a job's state."""
         return self.service.rows(spec.id)[0].state
 
-    def begin(self, key: TaskKey, spec: JobSpec, *, epoch: int = 1, step: int = 4) -> None:
+    def begin(
+        self, key: TaskKey, spec: JobSpec, *, epoch: int = 1, step: int = 4, node: str = "fake1"
+    ) -> None:
         """Be an attempt that has reached a step."""
-        self.fake.start(key)
+        self.fake.start(key, node)
         job = self.service.state.job(spec.id)
         attempt = job.attempt(epoch)
         attempt.path.mkdir(parents=True, exist_ok=True)

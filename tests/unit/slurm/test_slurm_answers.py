@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.schedulers.base import Absent, Known, TaskKey, TaskState, Unreachable
+from orchestrator.schedulers.base import (
+    Absent,
+    EarlierRun,
+    Known,
+    TaskKey,
+    TaskState,
+    Unreachable,
+)
 from orchestrator.schedulers.slurm_answers import answer, by_task, needs_accounts
 from orchestrator.schedulers.slurm_parse import AccountRow, QueueRow
 from orchestrator.schedulers.slurm_queries import Accounts
@@ -120,7 +127,7 @@ def test_an_end_is_known_without_accounting() -> None:
     assert ask(row, "sacct is down") == Known(state=T.FAILED, nodes="n1")
 
 
-@pytest.mark.parametrize(("uid", "by_person"), [(0, True), (1000, True), (None, False)])
+@pytest.mark.parametrize(("uid", "by_person"), [(0, False), (1000, True), (None, False)])
 def test_a_cancel_is_somebodys_only_if_accounting_names_them(
     uid: int | None, by_person: bool
 ) -> None:
@@ -132,6 +139,74 @@ def test_a_cancel_is_somebodys_only_if_accounting_names_them(
 
     assert isinstance(found, Known)
     assert found.by_person is by_person
+
+
+def test_root_is_a_person_where_we_are_root() -> None:
+    """Then a cancel "by 0" may be our user's own; SlurmUser's is the site's everywhere."""
+    record = replace(RECORD, state=T.CANCELLED, word="CANCELLED", exit_code=None, by_uid=0)
+    ours_too = answer({}, KEY, Accounts(rows=(record,)), site_uids=frozenset())
+    slurm = answer(
+        {}, KEY, Accounts(rows=(replace(record, by_uid=64030),)), site_uids=frozenset({0, 64030})
+    )
+
+    assert isinstance(ours_too, Known)
+    assert ours_too.by_person
+    assert isinstance(slurm, Known)
+    assert not slurm.by_person
+
+
+def test_a_failure_for_lack_of_memory_is_called_so() -> None:
+    """In the queue and in accounting; a cancel by a person stays one."""
+    full = replace(RECORD, exit_code=9, out_of_memory=True)
+    row = replace(ROW, state=T.FAILED, word="FAILED")
+
+    for found in (ask(row, Accounts(rows=(full,))), ask(None, Accounts(rows=(full,)))):
+        assert isinstance(found, Known)
+        assert found.state is T.OUT_OF_MEMORY
+    person = replace(full, state=T.CANCELLED, word="CANCELLED", by_uid=1000)
+    cancelled = ask(None, Accounts(rows=(person,)))
+    assert isinstance(cancelled, Known)
+    assert cancelled.state is T.CANCELLED
+
+
+RESTARTED = replace(ROW, state=T.DELAYED, word="PENDING", reason="BeginTime", nodes="")
+WAITS = replace(RECORD, state=T.PENDING, word="PENDING", submitted="2026-01-02", nodes="")
+
+
+@pytest.mark.parametrize(
+    ("reason", "word", "state", "expected"),
+    [
+        ("BeginTime", "NODE_FAIL", T.NODE_FAIL, EarlierRun(state=T.NODE_FAIL, nodes="n2")),
+        ("BeginTime", "PREEMPTED", T.PREEMPTED, EarlierRun(state=T.PREEMPTED, nodes="n2")),
+        ("BeginTime", "REQUEUED", T.PENDING, None),  # by a command: the script's, or a person's
+        (
+            "launch failed requeued held",
+            "REQUEUED",
+            T.PENDING,
+            EarlierRun(state=T.LAUNCH_FAILED, nodes="n2"),
+        ),
+    ],
+)
+def test_why_slurm_put_a_task_back_is_in_accounting(
+    reason: str, word: str, state: TaskState, expected: EarlierRun | None
+) -> None:
+    """The record before the waiting one, as Slurm 22.05 writes them."""
+    row = replace(RESTARTED, reason=reason)
+    before = replace(RECORD, state=state, word=word, nodes="n2", submitted="2026-01-01")
+
+    assert needs_accounts(by_task([row]), KEY)
+    found = ask(row, Accounts(rows=(before, WAITS)))
+
+    assert isinstance(found, Known)
+    assert found.earlier == expected
+
+
+def test_a_task_that_a_person_holds_is_not_asked_about() -> None:
+    """It may be held for days: no sacct in every tick."""
+    held = replace(RESTARTED, state=T.HELD, reason="JobHeldUser")
+
+    assert not needs_accounts(by_task([held]), KEY)
+    assert ask(held) == Known(state=T.HELD, reason="JobHeldUser")
 
 
 @pytest.mark.parametrize("state", [T.FAILED, T.CANCELLED])

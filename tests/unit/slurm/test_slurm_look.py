@@ -111,7 +111,7 @@ def test_thousands_of_ended_arrays_cost_one_sacct(
     (line,) = commands.calls("sacct")
     words = [word for word in line.split() if word.startswith("--jobs=")]
     assert words == ["--jobs=1,2,3,4", "--jobs=5,6,7,8", "--jobs=9,10"]
-    assert answers[keys[8]] == Known(state=TaskState.COMPLETED, exit_code=0)
+    assert answers[keys[8]] == Known(state=TaskState.COMPLETED, nodes="n1", exit_code=0)
     assert answers[keys[0]] == Absent()
 
 

@@ -67,7 +67,10 @@ def queue_row(*fields: str) -> str:
 
 
 def account_row(*fields: str) -> str:
-    """Return a row as sacct prints it."""
+    """Return a row as sacct prints it; five fields get a node and no memory."""
+    if len(fields) == 5:
+        *first, name = fields
+        fields = (*first, "n1", "", "", name)
     return MARKS.separator.join(fields) + "\n"
 
 
@@ -195,6 +198,75 @@ def test_an_exit_code_is_one_only_without_a_signal(text: str, code: int | None) 
     (row,) = parse_accounts(account_row("1_0", "FAILED", text, "2026", "n"), MARKS)
 
     assert row.exit_code == code
+
+
+MEMORY = [
+    # rows of (JobID, State, ExitCode, MaxRSS, ReqMem); whether memory was used up
+    ([("1_0", "OUT_OF_MEMORY", "0:125", "", "100M")], True),
+    # cgroups: the step says it, the job has the script's exit code
+    (
+        [
+            ("1_0", "FAILED", "9:0", "", "100M"),
+            ("1_0.batch", "FAILED", "9:0", "12488K", ""),
+            ("1_0.0", "OUT_OF_MEMORY", "0:125", "90000K", ""),
+        ],
+        True,
+    ),
+    # OverMemoryKill, as Slurm 22.05 printed it
+    (
+        [
+            ("1_0", "FAILED", "9:0", "", "100M"),
+            ("1_0.batch", "FAILED", "9:0", "12488K", ""),
+            ("1_0.0", "CANCELLED by 0", "0:9", "154784K", ""),
+        ],
+        True,
+    ),
+    (
+        [
+            ("1_0", "FAILED", "1:0", "", "100M"),
+            ("1_0.0", "FAILED", "1:0", "54784K", ""),
+        ],
+        False,
+    ),
+    # a preempted step that had filled its memory is no victim of it
+    (
+        [
+            ("1_0", "COMPLETED", "0:0", "", "100M"),
+            ("1_0.0", "COMPLETED", "0:0", "99999K", ""),
+        ],
+        False,
+    ),
+    ([("1_0", "FAILED", "9:0", "", "?"), ("1_0.0", "CANCELLED by 0", "0:9", "1G", "")], False),
+]
+
+
+@pytest.mark.parametrize(("printed", "expected"), MEMORY)
+def test_steps_say_that_memory_was_used_up(
+    printed: list[tuple[str, str, str, str, str]], expected: bool
+) -> None:
+    """Steps are no records of their own; the job's record has what they say."""
+    text = "".join(
+        account_row(job, state, code, "2026", "n1", used, asked, "orch:t")
+        for job, state, code, used, asked in printed
+    )
+
+    (row,) = parse_accounts(text, MARKS)
+
+    assert (row.array_id, row.index, row.out_of_memory) == ("1", 0, expected)
+
+
+def test_a_step_belongs_to_the_run_before_it() -> None:
+    """A requeued task has several records; only the run that ran out of memory is marked."""
+    text = (
+        account_row("1_0", "FAILED", "9:0", "2026-01-01", "n1", "", "1G", "orch:t")
+        + account_row("1_0.0", "OUT_OF_MEMORY", "0:125", "2026-01-01", "n1", "", "", "python")
+        + account_row("1_0", "PREEMPTED", "0:0", "2026-01-02", "n2", "", "1G", "orch:t")
+        + account_row("1_0.0", "CANCELLED", "0:15", "2026-01-02", "n2", "1M", "", "python")
+    )
+
+    rows = parse_accounts(text, MARKS)
+
+    assert [(row.nodes, row.out_of_memory) for row in rows] == [("n1", True), ("n2", False)]
 
 
 def test_waiting_arrays_are_expanded_in_accounting() -> None:

@@ -31,7 +31,7 @@ row() {
 """
 SACCT = r"""
 for word in "$@"; do case "$word" in --delimiter=*) d="${word#--delimiter=}" ;; esac; done
-row() { printf '%s\n' "$1$d$2$d$3$d$4$d$5"; }
+row() { printf '%s\n' "$1$d$2$d$3$d$4$d${6-n1}$d$7$d$8$d$5"; }
 """
 
 
@@ -65,7 +65,7 @@ def test_a_finished_task_costs_two_queries(
 
     answers = scheduler.observe([KEY, other]).answers
 
-    assert answers[KEY] == Known(state=TaskState.COMPLETED, exit_code=0)
+    assert answers[KEY] == Known(state=TaskState.COMPLETED, nodes="n1", exit_code=0)
     assert isinstance(answers[other], Known)
     assert answers[other].exit_code == 75
     assert len(commands.calls("squeue")) == len(commands.calls("sacct")) == 1
