@@ -12,7 +12,7 @@ from durable.faults import hit
 from worker.evaluation import evaluate
 from worker.failures import Stopped
 from worker.losses import StepLosses
-from worker.saving import save
+from worker.saving import save, save_at_stop
 from worker.schedule import lr_at
 from worker.session import Session
 from worker.snapshot import full_trained
@@ -55,7 +55,7 @@ def stop_if_agreed(session: Session, losses: StepLosses) -> None:
     if stop is not None:
         log.info("stopping at step %d: %s", session.standing.step, stop.notice.cause)
         if session.standing.changed:
-            save(session, losses, kind="notice")
+            save_at_stop(session, losses, stop.notice)
         raise Stopped(committed=session.standing.committed_here)
 
 
@@ -81,8 +81,9 @@ def evaluate_if_pending(session: Session, losses: StepLosses) -> None:
     )
     if outcome is None:
         log.info("asked to stop while evaluating at step %d", standing.step)
-        if standing.changed:
-            save(session, losses, kind="notice")
+        stop = session.agreement.seen()
+        if standing.changed and stop is not None:
+            save_at_stop(session, losses, stop.notice)
         raise Stopped(committed=standing.committed_here)
     note_evaluation(session, dict(outcome.metrics))
     session.progress.phase("training")

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import time
 from typing import Any
 
 from checkpoints.errors import BrokenCheckpoint, Fenced, StagingFailed
 from checkpoints.manifest import FileEntry, ManifestHeader, Parent, Position
 from checkpoints.retention import MIN_KEEP
 from durable.faults import hit
+from jobs.contract.records import Notice
 from worker.claim import check_fence
+from worker.deadline import grace_warning, too_late
 from worker.losses import StepLosses
 from worker.session import Session
 from worker.snapshot import capture, encode, encode_tensors
@@ -32,6 +35,7 @@ def save(session: Session, losses: StepLosses, *, kind: str) -> bool:
     phase = session.progress.record.phase
     session.progress.phase("saving")
     losses.reduce()
+    began = time.monotonic()
     verdict = _try(session, kind)
     if verdict.get("full"):  # what the rules allow to go has gone: once more
         verdict = _try(session, kind)
@@ -45,11 +49,40 @@ def save(session: Session, losses: StepLosses, *, kind: str) -> bool:
     standing.parent = Parent(name=verdict["name"], digest=verdict["digest"])
     standing.changed, standing.committed_here = False, True
     standing.committed_step = standing.step
-    log.info("saved %s (%s)", verdict["name"], kind)
+    standing.save_seconds = time.monotonic() - began
+    log.info("saved %s (%s) in %.1f s", verdict["name"], kind, standing.save_seconds)
     session.progress.committed(standing.step)
+    _warn_of_grace(session)
     if kind != "notice" and channel.rank == 0:  # under a notice the seconds are for leaving
         prune(session, keep=session.attempt.spec.run.save.keep)
     return True
+
+
+def save_at_stop(session: Session, losses: StepLosses, notice: Notice) -> None:
+    """Save because all ranks stop here, unless the deadline would come first. All together."""
+    standing, channel = session.standing, session.channel
+    # By rank 0's clock: half of the ranks in a save that the others leave out would hang.
+    late = too_late(deadline=notice.deadline, now=time.time(), save_seconds=standing.save_seconds)
+    verdict: str = channel.tell(channel.ticket("deadline"), late or "")
+    if not verdict:
+        save(session, losses, kind="notice")
+        return
+    back = standing.committed_step or 0
+    line = f"step {standing.step} not saved: {verdict}; the next attempt goes on from step {back}"
+    log.warning("%s", line)
+    session.progress.report(line)
+
+
+def _warn_of_grace(session: Session) -> None:
+    """Say once that a preemption will cost steps."""
+    warning = grace_warning(
+        save_seconds=session.standing.save_seconds or 0.0,
+        grace_seconds=session.attempt.spec.run.grace_seconds,
+    )
+    known = any(line.startswith("a save takes") for line in session.progress.reports)
+    if warning is not None and not known:
+        log.warning("%s", warning)
+        session.progress.report(warning)
 
 
 def _try(session: Session, kind: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class StandingRecord(BaseModel):
     data_digest: str
     vocabulary_digest: str
     micro_batch: int
+    save_seconds: float | None = None  # what the save before this one took
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,6 +60,7 @@ class Standing:
     changed: bool = False  # since the last commit
     committed_here: bool = field(default=False)  # this attempt committed a checkpoint
     committed_step: int | None = None
+    save_seconds: float | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the JSON part."""
@@ -73,6 +75,7 @@ class Standing:
         self.resumed_steps = (*record.resumed_steps, step)
         self.inexact_reasons = record.inexact_reasons
         self.parent, self.committed_step = parent, step
+        self.save_seconds = record.save_seconds
         self.changed = False
 
     def add_reasons(self, reasons: list[str]) -> None:
