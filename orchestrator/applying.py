@@ -43,6 +43,7 @@ from orchestrator.policy import GiveUp, RunAgain, next_step
 from orchestrator.schedulers.base import Scheduler, TaskKey
 from orchestrator.store import Store
 
+HEARTBEAT_LAG_SECONDS = 90.0  # so much older may the store's last sign of life be
 _CONTROL_CAUSE = {
     "rehearsal": StopCause.REHEARSAL,
     "preemption": StopCause.REHEARSAL,  # `orch preempt` is a rehearsal that a person asked for
@@ -293,10 +294,22 @@ def _changes_nothing(item: Decided, action: Action) -> bool:
             return (state, reason) == (job.state, job.reason)
         case SeeProgress(heartbeat_at=heartbeat_at):
             same = (evidence.epoch, evidence.sequence) == (job.epoch, job.sequence)
-            return same and heartbeat_at == job.heartbeat_at
+            return same and _is_saved(job, heartbeat_at)
         case SeeTask():
             return _unchanged(job, action)
     return False
+
+
+def _is_saved(job: JobFacts, heartbeat_at: float | None) -> bool:
+    """Return whether the store has the last sign of life, or one that is hardly older.
+
+    Decisions are made from the tick's own memory; after a crash an attempt seems to have been
+    silent for so much longer, a fraction of what makes it stalled.
+    """
+    saved = job.heartbeat_saved_at
+    if heartbeat_at is None or saved is None:
+        return heartbeat_at == job.heartbeat_at
+    return 0 <= heartbeat_at - saved < HEARTBEAT_LAG_SECONDS
 
 
 def _unchanged(job: JobFacts, see: SeeTask) -> bool:

@@ -95,6 +95,7 @@ class Evidence:
     loss: float | None = None
     reports: tuple[str, ...] = ()
     attempts: tuple[AttemptFacts, ...] = ()
+    touched: bool = False  # the heartbeat has been written anew since, and was not read
     problems: tuple[str, ...] = ()  # unreadable records, for the eyes of people
 
 
@@ -156,6 +157,7 @@ class JobFacts:
     epoch: int | None = None
     sequence: int = -1
     heartbeat_at: float | None = None
+    heartbeat_saved_at: float | None = None  # what the store has; it may be a little older
     committed_step: int | None = None
     attempts: int = 0
     overrides: Overrides = NO_OVERRIDES

@@ -104,7 +104,7 @@ def _heartbeat(
     job: JobFacts, answer: Answer | None, evidence: Evidence, moment: Moment
 ) -> float | None:
     """Return when, by our clock, the attempt last gave a sign of life."""
-    newer = (evidence.epoch, evidence.sequence) != (job.epoch, job.sequence)
+    newer = evidence.touched or (evidence.epoch, evidence.sequence) != (job.epoch, job.sequence)
     started = isinstance(answer, Known) and answer.state is not job.task.seen
     frozen = isinstance(answer, Known) and answer.state is TaskState.SUSPENDED
     if newer or started or frozen or moment.resumed or job.heartbeat_at is None:

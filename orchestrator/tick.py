@@ -5,9 +5,9 @@ Every step may be repeated: a tick that dies anywhere is finished by the next on
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from durable.clock import Clock
 from durable.faults import hit
@@ -15,15 +15,15 @@ from jobs.contract.paths import StateDir
 from jobs.contract.records import Overrides, WorkerSite
 from jobs.spec import JobSpec
 from jobs.states import JobState
-from orchestrator.actions import CancelTask, Kill, Notify
+from orchestrator.actions import CancelTask, Kill, Notify, SeeProgress
 from orchestrator.applying import Applier, Decided, Effects
-from orchestrator.evidence import read_evidence
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
 from orchestrator.node_exclusion import NodeHealth
 from orchestrator.observation import publish_seen
 from orchestrator.reconcile import WAITING, Moment, reconcile
+from orchestrator.rounds import Rounds
 from orchestrator.rows import TickReport
 from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, TaskKey, TaskState
 from orchestrator.settling import patience_of, settle_all
@@ -57,7 +57,9 @@ class Tick:
         self._applier = Applier(store, state, clock)
         self._node_health = NodeHealth(store, clock)
         self._submitter = Submitter(store, state, clock, site)
+        self._rounds = Rounds(state)
         self._specs: dict[str, JobSpec] = {}
+        self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
         self._last: tuple[float, float] | None = None  # wall, monotonic
         self.last_hand_over = HandOver()
         self.urgent = False  # something short is under way: look again soon
@@ -104,31 +106,34 @@ class Tick:
         self.urgent, self.running = False, []
         if not rows:
             return [], []
+        self._rounds.begin(frozenset(row["id"] for row in rows))
         jobs = self._facts(rows)
         observations = self._observe(jobs)
         publish_seen(self._state, observations)
         hit("tick.observed")
         moment = self._moment()
-        decided = []
+        decided, heartbeats = [], dict[str, float | None]()
+        patiences = {
+            name: patience_of(scheduler)
+            for name in {job.task.scheduler for job in jobs}
+            if (scheduler := self._scheduler_named(name)) is not None
+        }
         for job in jobs:
             observation = observations.get(job.task.scheduler)
             answer = observation.answers.get(job.task.key) if observation else None
             evidence = self._evidence(job, answer)
-            scheduler = self._scheduler_named(job.task.scheduler)
-            if scheduler is None:
+            if (patience := patiences.get(job.task.scheduler)) is None:
                 continue
             actions = reconcile(
-                job,
-                answer,
-                evidence,
-                moment,
-                patience=patience_of(scheduler),
-                limits=self._limits,
+                job, answer, evidence, moment, patience=patience, limits=self._limits
             )
             decided.append(Decided(job=job, evidence=evidence, actions=actions))
+            if actions and isinstance(actions[0], SeeProgress):
+                heartbeats[job.id] = actions[0].heartbeat_at
             self.urgent = self.urgent or _is_urgent(job, evidence)
             if (attempt := evidence.attempts[-1] if evidence.attempts else None) is not None:
                 self.running += [(job.id, attempt.epoch)] if not attempt.exits else []
+        self._heartbeats = heartbeats
         lines, effects = self._applier.apply(decided, lease_epoch=lease_epoch)
         lines += self._act(effects, lease_epoch)
         warnings = [f"{n}: {o.unreachable}" for n, o in observations.items() if o.unreachable]
@@ -151,7 +156,7 @@ class Tick:
         untouched = job.epoch is None and job.task.seen in (None, *WAITING)
         if untouched and isinstance(answer, Known) and answer.state is TaskState.PENDING:
             return Evidence()
-        return read_evidence(self._state.job(job.id), job.spec, ended_epoch=job.ended_epoch)
+        return self._rounds.evidence(job, answer)
 
     def _act(self, effects: Effects, lease_epoch: int) -> list[str]:
         lines: list[str | None] = []
@@ -214,10 +219,11 @@ class Tick:
                 reason=row["reason"],
                 epoch=row["epoch"],
                 sequence=row["sequence"],
-                heartbeat_at=row["heartbeat_at"],
+                heartbeat_at=self._heartbeats.get(row["id"], row["heartbeat_at"]),
+                heartbeat_saved_at=row["heartbeat_at"],
                 committed_step=row["committed_step"],
                 attempts=row["attempts"],
-                overrides=Overrides.model_validate(json.loads(row["overrides"])),
+                overrides=_overrides(row["overrides"]),
                 ended_epoch=row["ended_epoch"],
                 rehearsed=row["id"] in rehearsed,
                 again_wanted=row["again_wanted"],
@@ -243,6 +249,11 @@ def _is_urgent(job: JobFacts, evidence: Evidence) -> bool:
         return False
     awaited = job.spec.run.rehearsal is not None and not job.rehearsed
     return awaited or evidence.epoch is None or evidence.phase == "finished"
+
+
+@cache
+def _overrides(text: str) -> Overrides:
+    return Overrides.model_validate_json(text)
 
 
 def _task(row: sqlite3.Row) -> TaskFacts:

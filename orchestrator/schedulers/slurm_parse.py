@@ -325,6 +325,8 @@ def parse_submitted(text: str) -> str | None:
 
 
 def _printable(text: str) -> str:
+    if len(text) <= 200 and text.isprintable():
+        return text
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 ROW_LIMIT = 50  # rows on a terminal without --all
 FILE_LIMIT = 10_000  # and elsewhere
-STALE_HEARTBEAT_SECONDS = 60.0
+# Of a huge matrix the store knows heartbeats of the last look but one.
+STALE_HEARTBEAT_SECONDS = 180.0
 _REPORT_LIMIT = 5
 _RUNNING = JobState.RUNNING
 _WIDE = 104  # columns from which id, loss and scheduler id have a place
