@@ -77,6 +77,7 @@ class Applier:
         self._store = store
         self._state = state
         self._clock = clock
+        self.changed: list[Decided] = []  # by the last `apply`: more than a heartbeat
 
     def apply(self, decided: Sequence[Decided], *, lease_epoch: int) -> tuple[list[str], Effects]:
         """Commit all decisions; return lines for people, and the effects that are now due."""
@@ -85,6 +86,15 @@ class Applier:
                 _set_result_aside(self._state.job(item.job.id))
         effects = Effects()
         changes = [(d, a) for d in decided for a in d.actions if not self._is_idle(d, a, effects)]
+        # Heartbeats move on all the time; what else is decided is worth a recording.
+        told = {id(d) for d, a in changes if not isinstance(a, SeeProgress)}
+        acted = {id(job) for job, _ in effects.stops}
+        waits = {key for _, key in effects.undelay}
+        self.changed = [
+            d
+            for d in decided
+            if id(d) in told or id(d.job) in acted or (waits and d.job.task.key in waits)
+        ]
         lines: list[str] = []
         if changes:
             with self._store.writing(lease_epoch):

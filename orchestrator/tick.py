@@ -29,6 +29,7 @@ from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, 
 from orchestrator.settling import patience_of, settle_all
 from orchestrator.store import Store
 from orchestrator.submission import DueJob, HandOver, Submitter
+from orchestrator.tick_recorder import TickRecorder
 
 CLOCK_JUMP_SECONDS = 30.0
 
@@ -58,6 +59,7 @@ class Tick:
         self._node_health = NodeHealth(store, clock)
         self._submitter = Submitter(store, state, clock, site)
         self._rounds = Rounds(state)
+        self._recorder = TickRecorder(state, scheduler_named)
         self._specs: dict[str, JobSpec] = {}
         self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
         self._last: tuple[float, float] | None = None  # wall, monotonic
@@ -135,6 +137,7 @@ class Tick:
                 self.running += [(job.id, attempt.epoch)] if not attempt.exits else []
         self._heartbeats = heartbeats
         lines, effects = self._applier.apply(decided, lease_epoch=lease_epoch)
+        lines += self._recorder.record(observations, self._applier.changed, moment)
         lines += self._act(effects, lease_epoch)
         warnings = [f"{n}: {o.unreachable}" for n, o in observations.items() if o.unreachable]
         unknown = {j.task.scheduler for j in jobs} - set(observations)

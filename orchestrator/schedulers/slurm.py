@@ -16,6 +16,7 @@ from pathlib import Path
 from durable.clock import Clock, SystemClock
 from durable.faults import hit
 from orchestrator.facts import Patience
+from orchestrator.recordings import HeardText
 from orchestrator.schedulers.base import (
     OVER,
     Found,
@@ -53,6 +54,7 @@ from orchestrator.schedulers.slurm_queries import (
     NoAnswer,
     read_accounts,
 )
+from orchestrator.schedulers.slurm_replay import recorded
 from orchestrator.schedulers.slurm_submit import SBATCH_SECONDS, submit_script, write_script
 from orchestrator.site_schema import Site
 
@@ -175,6 +177,10 @@ class SlurmScheduler:
         if isinstance(accounts, Accounts) and any(r.by_uid is not None for r in accounts.rows):
             return self._nodes.site_uids()
         return ROOT
+
+    def recorded(self) -> tuple[HeardText, ...]:
+        """Return what squeue and sacct said to the last observation, as recordings keep it."""
+        return recorded(self.heard)
 
     def cancel(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """End tasks for good; None also for one that is over already."""
