@@ -45,8 +45,16 @@ def _recorded(heard: Heard) -> HeardText:
     )
 
 
-def answers_of(heard: Sequence[HeardText], keys: Sequence[TaskKey]) -> Mapping[TaskKey, Answer]:
-    """Return the answers that these words gave, or would give now. Pure."""
+def answers_of(
+    heard: Sequence[HeardText],
+    keys: Sequence[TaskKey],
+    *,
+    site_uids: frozenset[int] = frozenset({0}),
+) -> Mapping[TaskKey, Answer]:
+    """Return the answers that these words gave, or would give now. Pure.
+
+    `site_uids`: whose cancels are the site's, as for `answer`.
+    """
     said = {one.argv[0]: one for one in heard}
     try:
         queue = by_task(understand_queue(_said(said["squeue"]), RECORDED))
@@ -58,7 +66,7 @@ def answers_of(heard: Sequence[HeardText], keys: Sequence[TaskKey]) -> Mapping[T
             accounts = understand_accounts(_said(said["sacct"]), RECORDED)
         except NoAnswer as error:
             accounts = str(error)
-    return {key: answer(queue, key, accounts) for key in keys}
+    return {key: answer(queue, key, accounts, site_uids=site_uids) for key in keys}
 
 
 def _said(heard: HeardText) -> Ran | Broken:

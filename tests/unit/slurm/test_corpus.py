@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.recordings import HeardText
 from orchestrator.schedulers.base import TaskState
+from orchestrator.schedulers.slurm_parse import ACCOUNT_FIELDS, QUEUE_FIELDS
 from orchestrator.schedulers.slurm_replay import RECORDED, answers_of
 from orchestrator.tick_recorder import words_of
 from tests.unit.orchestrator.cases import KEY, decide, evidence, job
@@ -21,7 +22,11 @@ CASES = sorted(CORPUS.glob("*.json"))
 def heard(command: str, said: dict[str, Any]) -> HeardText:
     """Return a command's words; its rows as squeue and sacct print them."""
     ends = {"squeue": f"{RECORDED.end}\n", "sacct": "\n"}
-    rows = [RECORDED.separator.join(row) + ends[command] for row in said.get("rows", ())]
+    fields = {"squeue": QUEUE_FIELDS, "sacct": ACCOUNT_FIELDS}[command]
+    rows = [
+        RECORDED.separator.join(row.get(field, "") for field in fields) + ends[command]
+        for row in said.get("rows", ())
+    ]
     out = said.get("text", "".join(rows))
     return HeardText(argv=(command,), code=said["code"], out=out, err=said["err"])
 
