@@ -266,6 +266,7 @@ class RehearsalSpec(SpecModel):
 class Run(SpecModel):
     """How the job is run; never part of its identity."""
 
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0  # higher ones go first
     resources: ResourcesSpec = ResourcesSpec()
     save: SaveSpec = SaveSpec()
     retry: RetrySpec = RetrySpec()
@@ -313,6 +314,12 @@ def semantic_digest(semantic: Semantic | CommandSemantic) -> str:
     return hashlib.sha256(
         canonical_json(semantic.model_dump(mode="json", exclude_defaults=True))
     ).hexdigest()
+
+
+def seed_block(semantic: Semantic | CommandSemantic) -> str:
+    """Return what the jobs of one cell with different seeds have in common: 16 hex digits."""
+    without = semantic.model_dump(mode="json", exclude_defaults=True, exclude={"seed"})
+    return hashlib.sha256(canonical_json(without)).hexdigest()[:16]
 
 
 def job_id(semantic: Semantic | CommandSemantic) -> str:

@@ -9,6 +9,7 @@ from jobs.contract.paths import StateDir
 from jobs.spec import JobSpec
 from jobs.states import TERMINAL, JobState
 from orchestrator import requests
+from orchestrator.desired import jobs_of_current, removed_jobs, take_needs
 from orchestrator.reconcile import AGAIN_WORDS
 from orchestrator.store import Store
 
@@ -59,6 +60,8 @@ class Ingestion:
                         lines = self._submit(*prepared)
                     case requests.CancelWish(jobs=jobs):
                         lines = [line for job in jobs for line in self._cancel(job)]
+                    case requests.PruneWish(matrices=names):
+                        lines = self._prune(names)
                     case requests.PreemptWish(job=job, epoch=epoch):
                         lines = self._preempt(job, epoch)
                     case requests.HoldWish(jobs=jobs):
@@ -75,24 +78,41 @@ class Ingestion:
 
     def _submit(self, record: requests.MatrixRecord, specs: Sequence[JobSpec]) -> list[str]:
         self._store.add_matrix(
-            digest=record.digest, name=record.name, path=record.path, cells=record.cells
+            digest=record.digest,
+            name=record.name,
+            path=record.path,
+            cells=record.cells,
+            max_in_flight=record.max_in_flight,
         )
         new, again = 0, []
-        for position, spec in enumerate(specs):
-            if self._store.add_job(spec, matrix=record.digest, position=position):
+        priorities = record.priorities or tuple(spec.run.priority for spec in specs)
+        for position, (spec, priority) in enumerate(zip(specs, priorities, strict=True)):
+            if self._store.add_job(
+                spec, matrix=record.digest, position=position, priority=priority
+            ):
                 new += 1
             else:
                 # Asking for a job that was cancelled, or that no scheduler took, starts it
                 # again; a job that failed by a rule needs more than the same wish, and one that
                 # a person holds needs that person's word.
                 again += self._asked_for_again(spec.id)
+        take_needs(self._store.database, record)
         return [f"{record.name}: {new} new jobs, {len(specs) - new} known", *again]
 
-    def _cancel(self, job: str) -> list[str]:
+    def _prune(self, names: Sequence[str]) -> list[str]:
+        # Asked of the store, not of the verb: meanwhile another matrix may want a job.
+        database = self._store.database
+        named = {job for name in names for job in jobs_of_current(database, name)}
+        lines = []
+        for row in removed_jobs(database, names, named=named):
+            if row["state"] not in TERMINAL:
+                lines += self._cancel(row["id"], f"no longer in matrix {row['matrix']} (--prune)")
+        return lines
+
+    def _cancel(self, job: str, cause: str = "cancelled by a person") -> list[str]:
         state = self._store.job_state(job)
         if state in (JobState.COMPLETED, JobState.CANCELLED):
             return []
-        cause = "cancelled by a person"
         self._store.set_wish(job, again=None, held=False)
         self._store.move(job, JobState.CANCELLED, reason=cause, cause=cause)
         if self._store.has_live_task(job):

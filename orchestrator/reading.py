@@ -14,6 +14,7 @@ from jobs.states import JobState
 from orchestrator.database import Database
 from orchestrator.heartbeat import Heartbeat, read_heartbeat
 from orchestrator.rows import EventRow, JobRow, ResultRow, Tally
+from orchestrator.waiting_reasons import WaitingReasons
 
 MIN_PREFIX = 4
 _STATES = {state.value: state for state in JobState}
@@ -83,8 +84,10 @@ class Reading:
         running = sum(row["state"] == JobState.RUNNING for row in found)
         newer = self._heartbeats(found) if 0 < running <= FRESH_ROWS else {}
         now, matrices = self._clock.wall(), _matrices(self._database.rows("matrices_of", values))
+        waits = WaitingReasons.read(self._database)
         return [
-            _job_row(row, matrices.get(row["id"], ()), newer.get(row["id"]), now) for row in found
+            _job_row(row, matrices.get(row["id"], ()), newer.get(row["id"]), now, waits)
+            for row in found
         ]
 
     def each(self) -> Iterator[JobRow]:
@@ -93,11 +96,12 @@ class Reading:
         Writers wait until the last one is taken.
         """
         now, matrices = self._clock.wall(), _matrices(self._database.rows("matrices_of_jobs"))
+        waits = WaitingReasons.read(self._database)
         fresh = 0 < self.tally().counts.get(JobState.RUNNING.value, 0) <= FRESH_ROWS
         for row in self._database.each("job_rows"):
             running = fresh and row["state"] == JobState.RUNNING
             newer = self._heartbeats([row]).get(row["id"]) if running else None
-            yield _job_row(row, matrices.get(row["id"], ()), newer, now)
+            yield _job_row(row, matrices.get(row["id"], ()), newer, now, waits)
 
     def tally(self) -> Tally:
         """Return counts and sums over all jobs, in milliseconds whatever their number."""
@@ -171,15 +175,21 @@ def _matrices(rows: Iterable[sqlite3.Row]) -> dict[str, tuple[str, ...]]:
 
 
 def _job_row(
-    row: sqlite3.Row, matrices: tuple[str, ...], newer: Heartbeat | None, now: float
+    row: sqlite3.Row,
+    matrices: tuple[str, ...],
+    newer: Heartbeat | None,
+    now: float,
+    waits: WaitingReasons,
 ) -> JobRow:
     # Ten thousand of these are one `orch status`: one unpacking instead of twenty look-ups.
     (
         identity, name, state, state_since, reason, step, total_steps, epoch, attempts,
         preemptions, phase, loss, committed_step, lost_steps, reports, heartbeat_at,
-        shown_id, index, scheduler, scheduler_id,
+        shown_id, index, scheduler, scheduler_id, home,
     ) = row  # fmt: skip
     age = None
+    if state == JobState.NEW:
+        reason = waits.of(identity, home, reason)
     if state == JobState.RUNNING and heartbeat_at is not None and epoch is not None:
         age = max(0.0, now - (newer.written_at if newer else heartbeat_at))
     if shown_id is None and scheduler_id is not None:
@@ -205,6 +215,7 @@ def _job_row(
         reports=newer.reports if newer and newer.reports else said,
         heartbeat_age_seconds=age,
         state_since=state_since,
+        stuck=identity in waits.stuck,
     )
 
 

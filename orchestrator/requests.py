@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jobs.matrix import Matrix
 
 MAX_REQUEST_BYTES = 4 << 20
+MAX_MATRIX_BYTES = 64 << 20  # a million ids and what they need
 WRITERS = 16
 DONE = "done"  # directory of carried-out requests
 
@@ -45,6 +46,13 @@ class CancelWish(Record):
 
     kind: Literal["cancel"] = "cancel"
     jobs: tuple[str, ...]
+
+
+class PruneWish(Record):
+    """Cancel jobs that a matrix named earlier and that nobody wants any more."""
+
+    kind: Literal["prune"] = "prune"
+    matrices: tuple[str, ...]  # names
 
 
 class PreemptWish(Record):
@@ -77,10 +85,18 @@ class AgainWish(Record):
 
 
 Wish = Annotated[
-    SubmitWish | CancelWish | PreemptWish | HoldWish | ReleaseWish | AgainWish,
+    SubmitWish | CancelWish | PruneWish | PreemptWish | HoldWish | ReleaseWish | AgainWish,
     Field(discriminator="kind"),
 ]
 _WISH: TypeAdapter[Wish] = TypeAdapter(Wish)
+
+
+class NeedRecord(Record):
+    """`jobs` wait for the results of `of`."""
+
+    name: str
+    jobs: tuple[str, ...]
+    of: tuple[str, ...]
 
 
 class MatrixRecord(Record):
@@ -92,6 +108,9 @@ class MatrixRecord(Record):
     cells: int
     text: str
     jobs: tuple[str, ...]
+    priorities: tuple[int, ...] = ()  # of `jobs`; empty: those of their specs
+    max_in_flight: int | None = None
+    needs: tuple[NeedRecord, ...] = ()
 
 
 class BadRequest(ValueError):
@@ -195,7 +214,7 @@ def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[Jo
     if not digest.isalnum():
         raise BadRequest(f"matrix {digest!r} is not a digest")
     path = state.matrices / f"{digest}.json"
-    record = read_record(path, MatrixRecord)
+    record = read_record(path, MatrixRecord, limit=MAX_MATRIX_BYTES)
     if record is None:
         raise BadRequest(f"{path} is missing")
     specs = []
@@ -209,14 +228,17 @@ def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[Jo
 
 
 def _record(matrix: Matrix) -> MatrixRecord:
-    jobs = tuple(spec.id for spec in matrix.jobs)
-    # Over the expansion too: the same text with other settings is another matrix.
-    whole = canonical_json({"name": matrix.name, "text": matrix.text, "jobs": jobs})
-    return MatrixRecord(
-        digest=hashlib.sha256(whole).hexdigest()[:32],
+    record = MatrixRecord(
+        digest="",
         name=matrix.name,
         path=str(matrix.path),
         cells=matrix.cells,
         text=matrix.text,
-        jobs=jobs,
+        jobs=tuple(spec.id for spec in matrix.jobs),
+        priorities=tuple(spec.run.priority for spec in matrix.jobs),
+        max_in_flight=matrix.max_in_flight,
+        needs=tuple(NeedRecord(name=n.name, jobs=n.jobs, of=n.of) for n in matrix.needs),
     )
+    # Over the expansion too: the same text with other settings is another matrix.
+    whole = canonical_json(record.model_dump(mode="json", exclude={"digest", "path", "cells"}))
+    return record.model_copy(update={"digest": hashlib.sha256(whole).hexdigest()[:32]})

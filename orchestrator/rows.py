@@ -50,6 +50,7 @@ class JobRow:
     reports: tuple[str, ...] = ()  # e.g. quarantined checkpoints
     heartbeat_age_seconds: float | None = None
     state_since: float | None = None  # wall clock seconds
+    stuck: bool = False  # waits for a job that nobody moves: a person must act on that one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,31 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedJob:
+    """A job of an earlier record of a matrix that its file no longer names."""
+
+    id: str
+    name: str
+    state: JobState
+    matrix: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What jobs may cost, in hours of CPUs and of GPUs.
+
+    The limits count one whole attempt per job; the measured figures its steps, at the median
+    pace of `measured_jobs` finished jobs of the same matrices (None: no job has finished).
+    """
+
+    cpu_hours_limit: float
+    gpu_hours_limit: float
+    cpu_hours_measured: float | None = None
+    gpu_hours_measured: float | None = None
+    measured_jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a submission would do (or did)."""
 
@@ -104,6 +130,15 @@ class Plan:
     unchanged: int
     jobs: tuple[JobSpec, ...]
     new_ids: frozenset[str] = frozenset()
+    again: int = 0  # of the unchanged: cancelled or held, and started again
+    removed: tuple[RemovedJob, ...] = ()  # without those that are over or wanted elsewhere
+    kept: int = 0  # jobs that the files no longer name, which are over already
+    estimate: Estimate | None = None  # of the new jobs
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the same was submitted before and nothing is to be done for it."""
+        return not (self.new or self.again or self.removed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,15 +16,16 @@ from durable.files import private_dir
 from durable.locks import Locked
 from jobs.contract.paths import JobDir, StateDir
 from jobs.contract.records import WorkerSite
-from jobs.spec import JobSpec
 from jobs.states import TERMINAL, JobState
 from orchestrator import requests
+from orchestrator.admission import MAX_IN_FLIGHT
 from orchestrator.awakening import Awakening
 from orchestrator.database import Database
 from orchestrator.facts import Limits
 from orchestrator.instance import require_database
 from orchestrator.interval import CLUSTER, PACES, Interval, Pace
 from orchestrator.lease import Lease, read_watcher
+from orchestrator.planning import Planner
 from orchestrator.reading import NotFound, Reading
 from orchestrator.rows import EventRow, JobRow, Plan, ResultRow, SubmitReport, TickReport, Watcher
 from orchestrator.schedulers.base import Scheduler
@@ -68,6 +69,7 @@ class Service:
         site: WorkerSite,
         tick_seconds: float | None,
         limits: Limits,
+        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self.state = state
         self._database = database
@@ -88,6 +90,7 @@ class Service:
                 scheduler_named=self._schedulers.get,
                 site=site,
                 limits=limits,
+                max_in_flight=max_in_flight,
             )
 
     @classmethod
@@ -101,6 +104,7 @@ class Service:
         site: WorkerSite | None = None,
         tick_seconds: float | None = None,
         limits: Limits | None = None,
+        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> Service:
         """Open (and if needed create, mode 0700) a state directory.
 
@@ -120,6 +124,7 @@ class Service:
             site=site or WorkerSite(),
             tick_seconds=tick_seconds,
             limits=limits or Limits(),
+            max_in_flight=max_in_flight,
         )
 
     def close(self) -> None:
@@ -153,33 +158,29 @@ class Service:
         return self._reading.rows(job)[0], self.state.job(job)
 
     def plan(self, matrices: Sequence[Matrix]) -> Plan:
-        """Return what `submit` would do, without any effect."""
-        jobs: dict[str, JobSpec] = {}
-        for matrix in matrices:
-            for spec in matrix.jobs:
-                jobs.setdefault(spec.id, spec)
-        new = frozenset(jobs) - self.store.job_ids()
-        return Plan(
-            cells=sum(matrix.cells for matrix in matrices),
-            unique_jobs=len(jobs),
-            new=len(new),
-            unchanged=len(jobs) - len(new),
-            jobs=tuple(jobs.values()),
-            new_ids=new,
-        )
+        """Return what `submit` would do, without any effect.
+
+        Raises `jobs.errors.MatrixInvalid` for needs that cannot be met.
+        """
+        return Planner(self._database, self.state).plan(matrices)
 
     # --- wishes
 
-    def submit(self, matrices: Sequence[Matrix]) -> SubmitReport:
+    def submit(self, matrices: Sequence[Matrix], *, prune: bool = False) -> SubmitReport:
         """Take the matrices' jobs in and hand them over; repeated, it changes nothing.
 
-        Raises `NoScheduler`, `WishPending`.
+        `prune`: cancel what earlier records of these matrices named and nobody wants any more.
+        Raises `NoScheduler`, `WishPending`; `jobs.errors.MatrixInvalid` as `plan` does.
         """
-        plan = self.plan(matrices)
+        planner = Planner(self._database, self.state)
+        plan = planner.plan(matrices)
         names = []
-        for matrix in matrices:
+        for matrix in planner.resolve(matrices):
             digest = requests.write_matrix(self.state, matrix)
             names.append(requests.post(self.state, requests.SubmitWish(matrix=digest)))
+        if prune and plan.removed:
+            wish = requests.PruneWish(matrices=tuple({m.name: None for m in matrices}))
+            names.append(requests.post(self.state, wish))
         report = self._carried_out(names)
         ids = {spec.id for spec in plan.jobs}
         states = [r.state for r in self.rows() if r.id in ids]

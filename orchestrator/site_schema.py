@@ -24,6 +24,7 @@ from pydantic import (
 
 from jobs.contract.records import WorkerSite
 from jobs.names import UNSAFE_IN_NAME, printable
+from orchestrator.admission import MAX_IN_FLIGHT
 
 # sbatch options that `extra` may set. None of them changes the identity of a job, its output,
 # its environment, its array or who may end it: those are orch's.
@@ -154,6 +155,7 @@ class Site(SiteModel):
     interface: Word | None = None  # network interface for gloo and NCCL
     masked_words: tuple[Line, ...] = ()
     rank_timeout_seconds: PositiveFloat = 60.0
+    max_in_flight: PositiveInt = MAX_IN_FLIGHT
     models_root: AbsolutePath | None = None
     data_root: AbsolutePath | None = None
     state_root: AbsolutePath | None = None
@@ -207,6 +209,7 @@ _EFFECTS = {
     "interface": "network interface of the process group",
     "masked_words": "masked in what ranks print",
     "rank_timeout_seconds": "a dead or hung rank ends the attempt within this",
+    "max_in_flight": "so many tasks at the scheduler at a time",
     "models_root": "where models are looked up first",
     "data_root": "where data sets are looked up first",
     "state_root": "the state directory, unless ORCH_HOME says otherwise",

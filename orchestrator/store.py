@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from durable.clock import Clock
 from jobs.contract.records import Overrides, ResultRecord
-from jobs.spec import JobSpec
+from jobs.spec import JobSpec, seed_block
 from jobs.states import JobState, check_transition
 from orchestrator.actions import RecordEnd, SeeTask
 from orchestrator.database import Database
@@ -50,14 +50,22 @@ class Store:
         """Remember that this request has been carried out."""
         self.database.run("request_add", {"name": name, "at": self._clock.wall()})
 
-    def add_matrix(self, *, digest: str, name: str, path: str, cells: int) -> None:
-        """Remember a matrix; does nothing when it is known."""
-        at = self._clock.wall()
-        values = {"digest": digest, "name": name, "path": path, "cells": cells, "at": at}
+    def add_matrix(
+        self, *, digest: str, name: str, path: str, cells: int, max_in_flight: int | None = None
+    ) -> None:
+        """Remember a matrix as the newest record of its name."""
+        values = {"digest": digest, "name": name, "path": path, "cells": cells}
+        values |= {"at": self._clock.wall(), "max_in_flight": max_in_flight}
         self.database.run("matrix_add", values)
 
-    def add_job(self, spec: JobSpec, *, matrix: str, position: int) -> bool:
-        """Remember a job of a matrix; False when the job was known."""
+    def add_job(
+        self, spec: JobSpec, *, matrix: str, position: int, priority: int | None = None
+    ) -> bool:
+        """Remember a job of a matrix; False when the job was known.
+
+        The newest matrix that names a job gives its priority (default: the spec's).
+        """
+        priority = spec.run.priority if priority is None else priority
         added = self.database.run(
             "job_add",
             {
@@ -66,8 +74,13 @@ class Store:
                 "spec": spec.to_json().decode(),
                 "at": self._clock.wall(),
                 "total_steps": spec.semantic.total_steps,
+                "matrix": matrix,
+                "priority": priority,
+                "seed_block": seed_block(spec.semantic),
             },
         )
+        if not added:
+            self.database.run("job_priority", {"id": spec.id, "priority": priority})
         values = {"matrix": matrix, "job": spec.id, "position": position}
         self.database.run("matrix_job_add", values)
         if added:
@@ -184,10 +197,6 @@ class Store:
         """Keep a valid result."""
         self.database.run("result_add", {"job": job, "record": result.model_dump_json()})
         self.database.run("job_finished", {"id": job, "steps": result.steps})
-
-    def to_hand_over(self, now: float) -> list[sqlite3.Row]:
-        """Return jobs that are due, in the order of their submission."""
-        return self.database.rows("jobs_to_hand_over", {"now": now})
 
     # --- submissions and tasks
 

@@ -16,6 +16,7 @@ from jobs.contract.records import Overrides, WorkerSite
 from jobs.spec import JobSpec
 from jobs.states import JobState
 from orchestrator.actions import CancelTask, Kill, Notify, SeeProgress
+from orchestrator.admission import MAX_IN_FLIGHT
 from orchestrator.applying import Applier, Decided, Effects
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
@@ -30,6 +31,7 @@ from orchestrator.settling import patience_of, settle_all
 from orchestrator.store import Store
 from orchestrator.submission import DueJob, HandOver, Submitter
 from orchestrator.tick_recorder import TickRecorder
+from orchestrator.waiting_jobs import choose_due, remember_full, remembered_full
 
 CLOCK_JUMP_SECONDS = 30.0
 
@@ -47,6 +49,7 @@ class Tick:
         scheduler_named: Callable[[str], Scheduler | None],
         site: WorkerSite,
         limits: Limits,
+        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
         self._store = store
         self._state = state
@@ -54,6 +57,7 @@ class Tick:
         self._default = default
         self._scheduler_named = scheduler_named
         self._limits = limits
+        self._max_in_flight = max_in_flight
         self._ingestion = Ingestion(store, state)
         self._applier = Applier(store, state, clock)
         self._node_health = NodeHealth(store, clock)
@@ -78,7 +82,9 @@ class Tick:
         lines += self._node_health.look(self._default, lease_epoch=lease_epoch)
         self._submitter.exclude_nodes = self._node_health.excluded
         lines += accept_late_results(self._store, self._state, lease_epoch=lease_epoch)
-        handed = self._submitter.hand_over(self._due(), self._default, lease_epoch=lease_epoch)
+        handed = self._submitter.hand_over(
+            self._due(lease_epoch), self._default, lease_epoch=lease_epoch
+        )
         self.last_hand_over = handed
         lines += handed.happenings
         if handed.unreachable:
@@ -197,17 +203,23 @@ class Tick:
             self._specs[job] = self._store.spec_of(job)
         return self._specs[job]
 
-    def _due(self) -> list[DueJob]:
+    def _due(self, lease_epoch: int) -> list[DueJob]:
+        """Return the jobs that may go now, in their order; remember which limits keep others."""
+        database = self._store.database
+        chosen = choose_due(database, now=self._clock.wall(), max_in_flight=self._max_in_flight)
+        if chosen.full != remembered_full(database):
+            with self._store.writing(lease_epoch):
+                remember_full(database, chosen.full)
         return [
             DueJob(
                 spec=self._spec(row["id"]),
                 state=JobState(row["state"]),
-                matrix=row["matrix"] or "",
+                matrix=row["home"],
                 overrides=Overrides.model_validate_json(row["overrides"]),
                 attempts=row["attempts"],
                 budget_epoch=row["budget_epoch"],
             )
-            for row in self._store.to_hand_over(self._clock.wall())
+            for row in chosen.rows
         ]
 
     def _facts(self, rows: list[sqlite3.Row]) -> list[JobFacts]:

@@ -217,18 +217,20 @@ class ResultRecord(Record):
 RecordT = TypeVar("RecordT", bound=Record)
 
 
-def read_record(path: Path, kind: type[RecordT]) -> RecordT | None:
+def read_record(
+    path: Path, kind: type[RecordT], *, limit: int = MAX_RECORD_BYTES
+) -> RecordT | None:
     """Return the record at `path`, or None where there is no such file.
 
     Raises `BadRecord` when the file is too large, is not JSON or lacks a field.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_RECORD_BYTES + 1)
+            data = file.read(limit + 1)
     except FileNotFoundError:
         return None
-    if len(data) > MAX_RECORD_BYTES:
-        raise BadRecord(f"{path}: larger than {MAX_RECORD_BYTES} bytes")
+    if len(data) > limit:
+        raise BadRecord(f"{path}: larger than {limit} bytes")
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:

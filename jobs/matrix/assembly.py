@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from jobs.matrix.checks_task import check_task
 from jobs.matrix.expansion import Cell
 from jobs.matrix.fields import REQUIRED_SECTIONS, RUN_SECTIONS, SEMANTIC_SECTIONS
 from jobs.matrix.findings import Finding
+from jobs.matrix.identity import Identities, with_seed
 from jobs.matrix.normal_form import normal_method, normal_model, normal_task, normal_train
 from jobs.matrix.sections import Judged, SectionReader
 from jobs.snapshot import CodeRefused
@@ -37,12 +38,17 @@ class Roots:
     data_root: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Assembled:
     """A cell's parts of a spec."""
 
     semantic: Semantic | CommandSemantic
     run: Run
+    id: str  # of the job
+
+
+_Check = tuple[Callable[..., Iterable[Finding]], tuple[str, ...], dict[str, Any]]
+_Outcome = tuple[Assembled | None, tuple[Finding, ...]]
 
 
 class Assembler:
@@ -52,8 +58,21 @@ class Assembler:
         self._roots = roots
         self._files = CommandFiles(base_dir=roots.base_dir, data_root=roots.data_root)
         self._sections = SectionReader()
+        self._identities = Identities()
+        models = {"base_dir": roots.base_dir, "models_root": roots.models_root}
+        self._checks: list[_Check] = [
+            (check_model, ("model",), models),
+            (check_method, ("method", "model"), models),
+            (check_task, ("task",), {"base_dir": roots.base_dir, "data_root": roots.data_root}),
+            (check_command, ("command",), {"files": self._files}),
+            (check_train, ("train", "engine"), {}),
+            (check_length, ("task", "model"), {}),
+            (check_command_engine, ("engine", "command"), {}),
+            (check_resources, ("resources", "retry", "engine", "grace_seconds"), {}),
+        ]
         self._checked: dict[tuple[Any, ...], tuple[Finding, ...]] = {}
         self._normal: dict[tuple[Any, ...], Any] = {}
+        self._whole: dict[tuple[int, ...], _Outcome] = {}
 
     def judge_shared(self, data: dict[str, Node]) -> Iterator[Finding]:
         """Yield what is wrong with single values that all cells share.
@@ -66,13 +85,33 @@ class Assembler:
             yield from (finding for finding in judged.findings if not finding.of_whole)
 
     def assemble(self, cell: Cell) -> tuple[Assembled | None, tuple[Finding, ...]]:
-        """Return the cell's parts, or None and every finding."""
-        findings = list(_wrong_sections(cell))
-        sections = _Sections(
-            {name: self._sections.judge(name, raw) for name, raw in cell.data.items()}
-        )
-        for judged in sections.judged.values():
-            findings += judged.findings
+        """Return the cell's parts, or None and every finding.
+
+        Cells that differ only in their seed are assembled once.
+        """
+        judge = self._sections.judge
+        judged = {name: judge(name, raw) for name, raw in cell.data.items()}
+        seed = judged.get("seed")
+        if seed is None or seed.findings:
+            return self._assemble(judged)
+        key = tuple(map(id, judged.values()))  # all of them are kept by the reader of sections
+        place = list(judged).index("seed")
+        key = (*key[:place], *key[place + 1 :])
+        known = self._whole.get(key)
+        if known is None:
+            known = self._whole[key] = self._assemble(judged)
+            return known
+        parts, findings = known
+        if parts is None:
+            return None, findings
+        semantic = with_seed(parts.semantic, seed.value)
+        return Assembled(semantic, parts.run, self._identities.job_id(semantic)), ()
+
+    def _assemble(self, judged: dict[str, Judged]) -> _Outcome:
+        findings = list(_wrong_sections(judged))
+        sections = _Sections(judged, {name: id(one) for name, one in judged.items()})
+        for one in judged.values():
+            findings += one.findings
         findings += self._check(sections)
         if findings:
             return None, tuple(findings)
@@ -80,7 +119,7 @@ class Assembler:
             return self._build(sections), ()
         except OSError as error:
             message = f"{error.filename}: {error.strerror}"
-            where = "command" if "command" in cell.data else "task"
+            where = "command" if "command" in judged else "task"
             return None, (Finding(path=(where,), message=message, fix="make it readable"),)
         except CodeRefused as error:
             return None, (Finding(path=("command",), message=str(error), fix=error.fix),)
@@ -89,36 +128,24 @@ class Assembler:
             return None, (Finding(path=(), message=message, fix="change one of them"),)
 
     def _check(self, sections: _Sections) -> Iterator[Finding]:
-        roots = self._roots
-        base_dir, models_root, data_root = roots.base_dir, roots.models_root, roots.data_root
-        models: dict[str, Any] = {"base_dir": base_dir, "models_root": models_root}
-        checks: list[tuple[Callable[..., Iterable[Finding]], tuple[str, ...], dict[str, Any]]] = [
-            (check_model, ("model",), models),
-            (check_method, ("method", "model"), models),
-            (check_task, ("task",), {"base_dir": base_dir, "data_root": data_root}),
-            (check_command, ("command",), {"files": self._files}),
-            (check_train, ("train", "engine"), {}),
-            (check_length, ("task", "model"), {}),
-            (check_command_engine, ("engine", "command"), {}),
-            (check_resources, ("resources", "retry", "engine", "grace_seconds"), {}),
-        ]
-        for check, names, options in checks:
-            if not sections.valid(names):
-                continue  # said already
-            key = (check.__name__, *(sections.text(name) for name in names))
-            if key not in self._checked:
-                values = [sections.value(name) for name in names]
-                self._checked[key] = tuple(check(*values, **options))
-            yield from self._checked[key]
+        ids = sections.ids.get
+        for number, (check, names, options) in enumerate(self._checks):
+            key = (number, *map(ids, names))
+            found = self._checked.get(key)
+            if found is None:
+                found = ()
+                if sections.valid(names):  # otherwise it was said already
+                    found = tuple(check(*map(sections.value, names), **options))
+                self._checked[key] = found
+            yield from found
 
     def _build(self, sections: _Sections) -> Assembled:
-        run = Run(
-            **{name: sections.value(name) for name in RUN_SECTIONS},
-            base_dir=str(self._roots.base_dir),
-        )
+        values = {name: sections.value(name) for name in RUN_SECTIONS}
+        base_dir = str(self._roots.base_dir)
+        run = self._once(sections, RUN_SECTIONS, lambda: Run(**values, base_dir=base_dir))
         command = "command" in sections.judged
         semantic = self._command(sections) if command else self._training(sections)
-        return Assembled(semantic=semantic, run=run)
+        return Assembled(semantic, run, self._identities.job_id(semantic))
 
     def _command(self, sections: _Sections) -> CommandSemantic:
         given = sections.value("command")
@@ -151,13 +178,13 @@ class Assembler:
                 ("task",),
                 lambda: normal_task(task, base_dir=roots.base_dir, data_root=roots.data_root),
             ),
-            train=normal_train(train, engine),
+            train=self._once(sections, ("train", "engine"), lambda: normal_train(train, engine)),
             engine=engine,
             seed=sections.value("seed"),
         )
 
-    def _once(self, sections: _Sections, names: Sequence[str], make: Callable[[], Any]) -> Any:
-        key = tuple((name, sections.text(name)) for name in names)
+    def _once(self, sections: _Sections, names: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        key = (names, *map(sections.ids.get, names))
         if key not in self._normal:
             self._normal[key] = make()
         return self._normal[key]
@@ -173,13 +200,13 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _wrong_sections(cell: Cell) -> Iterator[Finding]:
+def _wrong_sections(data: Collection[str]) -> Iterator[Finding]:
     """Yield the sections that a training lacks, or that a command has too many."""
     for name in REQUIRED_SECTIONS:
-        if "command" in cell.data and name in cell.data:
+        if "command" in data and name in data:
             message = "a cell has either `command`, or model, method, task and train"
             yield Finding(path=(name,), message=message, fix="remove one of them", at_key=True)
-        elif "command" not in cell.data and name not in cell.data:
+        elif "command" not in data and name not in data:
             yield Finding(path=(name,), message="is required", fix=f"add `{name}:`", at_key=True)
 
 
@@ -187,7 +214,8 @@ def _wrong_sections(cell: Cell) -> Iterator[Finding]:
 class _Sections:
     """A cell's judged sections; what nobody wrote has the spec's default."""
 
-    judged: dict[str, Judged] = field(default_factory=dict)
+    judged: dict[str, Judged]
+    ids: dict[str, int]  # of the judged values, which the reader of sections keeps
 
     def valid(self, names: Iterable[str]) -> bool:
         return all(
@@ -197,6 +225,3 @@ class _Sections:
 
     def value(self, name: str) -> Any:
         return self.judged[name].value if name in self.judged else _DEFAULTS[name]
-
-    def text(self, name: str) -> bytes:
-        return self.judged[name].text if name in self.judged else b""

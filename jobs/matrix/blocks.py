@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from jobs.errors import Problem
 from jobs.matrix.fields import RESERVED, SEED, fix_for, unknown_part
 from jobs.matrix.findings import FieldPath, Findings, Setting
-from jobs.names import printable
+from jobs.matrix.wanted import Wanted, WantedReader
+from jobs.names import MATRIX_NAME, MATRIX_NAME_RULE, printable
 from jobs.suggestions import did_you_mean
 from jobs.yaml_strict import Document, KeyPath, Node
 
-KEYS = ("grid", "zip", "set", "exclude", "when")
+KEYS = ("name", "grid", "zip", "set", "exclude", "when", "needs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class Block:
     constants: tuple[Setting, ...] = ()
     exclude: tuple[Condition, ...] = ()
     when: Condition | None = None
+    name: str | None = None  # by which `needs` of other blocks mean this one
+    needs: tuple[Wanted, ...] = ()
     path: KeyPath = ()
 
     @property
@@ -82,6 +85,11 @@ def read_blocks(document: Document, node: Node, findings: Findings) -> tuple[Blo
     return ()
 
 
+def read_shared_needs(document: Document, node: Node, findings: Findings) -> tuple[Wanted, ...]:
+    """Return the `needs` of the outermost level."""
+    return _Reader(document, findings).needs(node, ("needs",), only_matrices=True)
+
+
 class _Reader:
     def __init__(self, document: Document, findings: Findings) -> None:
         self._document = document
@@ -111,10 +119,25 @@ class _Reader:
             constants=self._constants(node.get("set", {}), (*path, "set")),
             exclude=self._conditions(node.get("exclude", []), (*path, "exclude")),
             when=self._condition(node["when"], (*path, "when")) if "when" in node else None,
+            name=self._name(node, path),
+            needs=self.needs(node.get("needs", []), (*path, "needs"), only_matrices=False),
             path=path,
         )
         self._refuse_repeated(block)
         return block
+
+    def needs(self, node: Node, path: KeyPath, *, only_matrices: bool) -> tuple[Wanted, ...]:
+        """Return the items of a `needs:`."""
+        reader = WantedReader(refuse=self.refuse, field=self._field, condition=self._condition)
+        return reader.read(node, path, only_matrices=only_matrices)
+
+    def _name(self, node: dict[str, Node], path: KeyPath) -> str | None:
+        name = node.get("name")
+        if isinstance(name, str) and MATRIX_NAME.fullmatch(name):
+            return name
+        if "name" in node:
+            self.refuse((*path, "name"), f"{printable(name)} is no name", f"use {MATRIX_NAME_RULE}")
+        return None
 
     def axes(self, node: Node, path: KeyPath) -> tuple[Axis, ...]:
         """Return the axes of a mapping from dotted keys to lists."""

@@ -16,13 +16,32 @@ from jobs.yaml_strict import Document, Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One cell: its data, and the settings in the order of application (base first)."""
+class Origin:
+    """What the cells of a block have in common."""
 
-    data: dict[str, Node]
-    settings: tuple[Setting, ...]
-    varied: tuple[FieldPath, ...]  # fields of axes, in the order written
     block: int
+    base: tuple[Setting, ...]  # of all cells of the matrix
+    varied: tuple[FieldPath, ...]  # fields of axes, in the order written
+    constants: tuple[Setting, ...]  # of the block's `set`
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell. Equal sections of a matrix's cells are one object, so that 100,000 fit."""
+
+    origin: Origin
+    data: dict[str, Node]
+    own: tuple[Setting, ...]  # in the order of application, after the origin's base
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """The settings in the order of application (base first)."""
+        return (*self.origin.base, *self.own)
+
+    @property
+    def block(self) -> int:
+        """The number of its block."""
+        return self.origin.block
 
     def value(self, field: FieldPath) -> object:
         """Return the value of a field, its default when nobody set it."""
@@ -75,13 +94,13 @@ def _expand_block(
     every = list(_combinations(document, outline, number, block))
     kept = every
     for condition in block.exclude:
-        matched = [cell for cell in every if _holds(condition, cell)]
+        matched = [cell for cell in every if holds(condition, cell)]
         if not matched:
             findings.add(_matches_nothing(document, condition, every))
         gone = set(map(id, matched))
         kept = [cell for cell in kept if id(cell) not in gone]
     if block.when is not None:
-        held = [cell for cell in kept if _holds(block.when, cell)]
+        held = [cell for cell in kept if holds(block.when, cell)]
         if kept and not held:
             findings.add(_matches_nothing(document, block.when, kept))
         kept = held
@@ -108,19 +127,47 @@ def _combinations(
             )
             for index, seed in enumerate(outline.seeds)
         ]
+    rows: list[tuple[Setting, ...]]
     rows = [tuple(row) for row in zip(*(a.values for a in block.rows), strict=True)] or [()]
     grids = itertools.product(*(axis.values for axis in block.grid))
-    varied = tuple(axis.field for axis in (*block.grid, *block.rows))
-    base = merged({}, outline.base)
+    origin = Origin(
+        block=number,
+        base=outline.base,
+        varied=tuple(axis.field for axis in (*block.grid, *block.rows)),
+        constants=block.constants,
+    )
+    sections = _Sections(merged({}, outline.base))
     for grid, row, seed in itertools.product(grids, rows, seeds):
         # A whole section before the keys inside it, whatever the order in the file.
-        own = sorted((*block.constants, *grid, *row, *seed), key=lambda s: len(s.field))
-        yield Cell(
-            data=merged(base, own),
-            settings=(*outline.base, *own),
-            varied=varied,
-            block=number,
-        )
+        own = tuple(sorted((*block.constants, *grid, *row, *seed), key=_depth))
+        yield Cell(origin, sections.merged(own), own)
+
+
+def _depth(setting: Setting) -> int:
+    return len(setting.field)
+
+
+class _Sections:
+    """The sections of a block's cells; those made by the same settings are one object."""
+
+    def __init__(self, base: dict[str, Node]) -> None:
+        self._base = base
+        self._made: dict[tuple[int, ...], dict[str, Node]] = {}
+
+    def merged(self, own: Sequence[Setting]) -> dict[str, Node]:
+        """Return a cell's data."""
+        data = dict(self._base)
+        mine: dict[str, list[Setting]] = {}
+        for setting in own:
+            mine.setdefault(setting.field[0], []).append(setting)
+        for name, settings in mine.items():
+            key = tuple(map(id, settings))
+            made = self._made.get(key)
+            if made is None:
+                section = {name: data[name]} if name in data else {}
+                made = self._made[key] = merged(section, settings)
+            data.update(made)
+        return data
 
 
 def merged(base: dict[str, Node], settings: Sequence[Setting]) -> dict[str, Node]:
@@ -141,7 +188,8 @@ def merged(base: dict[str, Node], settings: Sequence[Setting]) -> dict[str, Node
     return data
 
 
-def _holds(condition: Condition, cell: Cell) -> bool:
+def holds(condition: Condition, cell: Cell) -> bool:
+    """Return whether a condition holds for a cell."""
     return all(
         any(_equal(cell.value(field), value) for value in allowed)
         for field, allowed in condition.allowed

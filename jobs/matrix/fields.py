@@ -1,8 +1,8 @@
 """Which fields a cell has: read off the spec's models, so there is one author.
 
 A cell is {model, method, task, train, engine, seed}, or of a command {command, engine, seed}, and,
-about running it, {resources, save, retry, grace_seconds, packages}; a field is named by a dotted
-key such as `train.lr`.
+about running it, {resources, save, retry, grace_seconds, packages, priority}; a field is named by
+a dotted key such as `train.lr`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jobs.spec import CommandSemantic, MethodSpec, Run, Semantic
 from jobs.suggestions import did_you_mean
 
 SEMANTIC_SECTIONS = ("model", "method", "task", "train", "engine", "command")
-RUN_SECTIONS = ("resources", "save", "retry", "grace_seconds", "packages")
+RUN_SECTIONS = ("resources", "save", "retry", "grace_seconds", "packages", "priority")
 REQUIRED_SECTIONS = ("model", "method", "task", "train")  # of a training; a command has `command`
 SEED: FieldPath = ("seed",)
 
@@ -118,6 +118,7 @@ def _walk(path: FieldPath) -> Iterator[FieldPath]:
         yield from _walk((*path, name))
 
 
+@cache
 def default_of(path: FieldPath) -> Any:
     """Return the value that a field has when nobody sets it; None when it has no such value."""
     section = {**_SEMANTIC_FIELDS, **Run.model_fields}.get(path[0])

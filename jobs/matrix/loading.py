@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.errors import MatrixInvalid, Problem
 from jobs.matrix.assembly import Assembled, Assembler, Roots
-from jobs.matrix.blocks import read_blocks
+from jobs.matrix.blocks import Block, read_blocks
 from jobs.matrix.expansion import Cell, expand, merged, refuse_too_many
 from jobs.matrix.fields import RUN_SECTIONS
 from jobs.matrix.findings import Findings, Setting, locate
+from jobs.matrix.identity import make_spec
 from jobs.matrix.naming import cell_names
+from jobs.matrix.needs import Need, resolve_needs
 from jobs.matrix.outline import Outline, Rehearsal, read_outline
 from jobs.matrix.overriding import read_sets
-from jobs.spec import JobSpec, Run, canonical_json, job_id
+from jobs.spec import JobSpec, Run, canonical_json
 from jobs.yaml_strict import MAX_BYTES, Document, parse_yaml
 
 
@@ -31,6 +33,8 @@ class Matrix:
     cells: int
     jobs: tuple[JobSpec, ...]  # in the order of the file
     sets: tuple[str, ...] = ()
+    max_in_flight: int | None = None  # tasks at the scheduler, at most
+    needs: tuple[Need, ...] = ()
 
 
 def load_matrix(
@@ -48,14 +52,26 @@ def load_matrix(
         data = file.read(MAX_BYTES + 1)
     document = parse_yaml(data, file=str(path))
     findings = Findings()
-    outline, cells = _cells(document, sets, findings)
+    outline, blocks, cells = _cells(document, sets, findings)
     roots = Roots(
         base_dir=path.absolute().parent.resolve(),
         models_root=Path(models_root) if models_root else None,
         data_root=Path(data_root) if data_root else None,
     )
     assembled = _assemble(document, outline, cells, roots, findings)
-    jobs = _jobs(document, outline, cells, assembled, findings) if not findings.problems else ()
+    jobs: tuple[JobSpec, ...] = ()
+    needs: tuple[Need, ...] = ()
+    if not findings.problems:
+        jobs = _jobs(document, outline, cells, assembled, findings)
+        needs = resolve_needs(
+            document,
+            matrix=outline.name,
+            shared=outline.needs,
+            blocks=blocks,
+            cells=cells,
+            ids=[parts.id for parts in assembled],
+            findings=findings,
+        )
     if findings.problems:
         raise MatrixInvalid(findings.problems)
     text = data.decode()
@@ -67,30 +83,25 @@ def load_matrix(
         cells=len(cells),
         jobs=jobs,
         sets=tuple(sets),
+        max_in_flight=outline.max_in_flight,
+        needs=needs,
     )
 
 
 def _cells(
     document: Document, sets: Sequence[str], findings: Findings
-) -> tuple[Outline, list[Cell]]:
+) -> tuple[Outline, tuple[Block, ...], list[Cell]]:
     outline = read_outline(document, findings)
     if not outline.base:
-        return outline, []
+        return outline, (), []
     blocks = read_blocks(document, outline.blocks, findings)
     base = (*outline.base, *read_sets(sets, blocks, findings))
-    outline = Outline(
-        name=outline.name,
-        base=base,
-        blocks=outline.blocks,
-        seeds=outline.seeds,
-        rehearsal=outline.rehearsal,
-        max_cells=outline.max_cells,
-    )
+    outline = replace(outline, base=base)
     before = len(findings.problems)
     refuse_too_many(document, outline, blocks, findings)
     if len(findings.problems) > before:
-        return outline, []
-    return outline, expand(document, outline, blocks, findings)
+        return outline, blocks, []
+    return outline, blocks, expand(document, outline, blocks, findings)
 
 
 def _assemble(
@@ -158,23 +169,21 @@ def _jobs(
     assembled: Sequence[Assembled],
     findings: Findings,
 ) -> tuple[JobSpec, ...]:
-    ids = [job_id(parts.semantic) for parts in assembled]
-    names = cell_names(cells, ids)
+    names = cell_names(cells, [parts.id for parts in assembled])
     first: dict[str, int] = {}
     jobs: list[JobSpec] = []
-    for index, (identity, parts) in enumerate(zip(ids, assembled, strict=True)):
-        if identity in first:
-            one = first[identity]
+    for index, parts in enumerate(assembled):
+        one = first.setdefault(parts.id, index)
+        if one != index:
             run = assembled[one].run
             findings.extend(_two_ways(run, parts.run, cells[index], names[one]))
             continue
-        first[identity] = index
         run = parts.run
         if outline.rehearsal is not None and len(jobs) < outline.rehearsal.jobs:
             findings.extend(_rehearsal_too_late(document, outline.rehearsal, parts))
             run = run.model_copy(update={"rehearsal": outline.rehearsal.spec()})
         name = f"{outline.name}/{names[index]}"
-        jobs.append(JobSpec(id=identity, name=name, semantic=parts.semantic, run=run))
+        jobs.append(make_spec(parts.id, name, parts.semantic, run))
     if outline.rehearsal is not None and outline.rehearsal.jobs > len(jobs):
         message = f"{outline.rehearsal.jobs} is more than the {len(jobs)} jobs of this matrix"
         findings.add(document.problem(("rehearsal", "jobs"), message, f"write at most {len(jobs)}"))
@@ -194,7 +203,7 @@ def _rehearsal_too_late(
 
 def _two_ways(one: Run, other: Run, cell: Cell, first_name: str) -> list[Problem]:
     """Return a problem when two cells are one job that would have to run in two ways."""
-    if one == other:
+    if one is other or one == other:
         return []
     differs = next(name for name in RUN_SECTIONS if getattr(one, name) != getattr(other, name))
     setting = next(s for s in reversed(cell.settings) if not s.field or s.field[0] == differs)

@@ -20,7 +20,8 @@ def cell_names(cells: Sequence[Cell], ids: Sequence[str]) -> list[str]:
     """
     fields = _naming_fields(cells)
     words = _short_words(fields)
-    names = [_name(cell, fields, words) for cell in cells]
+    known = _Words(words)
+    names = [_name(cell, fields, known) for cell in cells]
     owner: dict[str, str] = {}  # lower case: some filesystems and eyes do not tell case
     clashing = set()
     for name, job in zip(names, ids, strict=True):
@@ -35,10 +36,11 @@ def cell_names(cells: Sequence[Cell], ids: Sequence[str]) -> list[str]:
 
 
 def _naming_fields(cells: Sequence[Cell]) -> list[FieldPath]:
+    origins = {id(cell.origin): cell.origin for cell in cells}.values()  # in the order of blocks
     fields: dict[FieldPath, None] = {}
-    for cell in cells:
-        fields.update(dict.fromkeys(cell.varied))
-    constants = dict.fromkeys(s.field for c in cells for s in c.settings if s.path[2:3] == ("set",))
+    for origin in origins:
+        fields.update(dict.fromkeys(origin.varied))
+    constants = dict.fromkeys(s.field for origin in origins for s in origin.constants)
     for field in constants:
         if field in fields or field[0] in RUN_SECTIONS:
             continue
@@ -66,12 +68,29 @@ def _short_words(fields: Sequence[FieldPath]) -> dict[FieldPath, str]:
     return {f: slug(".".join(f)) if word in repeated else word for f, word in words.items()}
 
 
-def _name(cell: Cell, fields: Sequence[FieldPath], words: dict[FieldPath, str]) -> str:
+class _Words:
+    """How a field with a value is written; each value of an axis is worded once."""
+
+    def __init__(self, words: dict[FieldPath, str]) -> None:
+        self._words = words
+        self._known: dict[tuple[FieldPath, int], tuple[object, str]] = {}
+
+    def word(self, field: FieldPath, value: object) -> str:
+        """Return e.g. `lr=0.001`."""
+        key = (field, id(value))
+        known = self._known.get(key)
+        if known is None:
+            # The value is kept, so that its id stays its own.
+            known = self._known[key] = (value, f"{self._words[field]}={_in_short(value)}")
+        return known[1]
+
+
+def _name(cell: Cell, fields: Sequence[FieldPath], words: _Words) -> str:
     parts = []
     for field in fields:
         value = cell.value(field)
         if value is not None:
-            parts.append(f"{words[field]}={_in_short(value)}")
+            parts.append(words.word(field, value))
     return "-".join(parts).lstrip("._=+-") or "cell"
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
+from jobs.matrix.blocks import read_shared_needs
 from jobs.matrix.fields import RESERVED, RUN_SECTIONS, SEMANTIC_SECTIONS, children, unknown_part
 from jobs.matrix.findings import Finding, Findings, Setting, locate
 from jobs.matrix.translation import finding_of
+from jobs.matrix.wanted import Wanted
 from jobs.names import MATRIX_NAME, MATRIX_NAME_RULE, printable
 from jobs.spec import RehearsalSpec, SpecModel
 from jobs.suggestions import did_you_mean
@@ -19,6 +21,8 @@ VERSION = 1
 MAX_CELLS = 10_000  # of a matrix that does not set `max_cells`
 CEILING_OF_CELLS = 1_000_000
 
+_Default = TypeVar("_Default", int, None)
+
 KEYS = (
     "version",
     "name",
@@ -27,6 +31,8 @@ KEYS = (
     "seeds",
     *RUN_SECTIONS,
     "rehearsal",
+    "needs",
+    "max_in_flight",
     "max_cells",
 )
 
@@ -52,6 +58,8 @@ class Outline:
     seeds: tuple[int, ...]
     rehearsal: Rehearsal | None
     max_cells: int
+    needs: tuple[Wanted, ...] = ()  # that all cells have
+    max_in_flight: int | None = None  # tasks of this matrix at the scheduler, at most
 
 
 def read_outline(document: Document, findings: Findings) -> Outline:
@@ -78,7 +86,11 @@ def read_outline(document: Document, findings: Findings) -> Outline:
         blocks=data.get("matrix"),
         seeds=_seeds(document, data, findings),
         rehearsal=_simple(Rehearsal, "rehearsal", document, data, findings),
-        max_cells=_max_cells(document, data, findings),
+        max_cells=_whole("max_cells", "mean to run", MAX_CELLS, document, findings),
+        needs=read_shared_needs(document, data["needs"], findings) if "needs" in data else (),
+        max_in_flight=_whole(
+            "max_in_flight", "may be at the scheduler at a time", None, document, findings
+        ),
     )
 
 
@@ -194,13 +206,19 @@ def _seeds(document: Document, data: dict[str, Node], findings: Findings) -> tup
     return tuple(first) or (0,)
 
 
-def _max_cells(document: Document, data: dict[str, Node], findings: Findings) -> int:
-    given = data.get("max_cells", MAX_CELLS)
+def _whole(
+    key: str, words: str, default: _Default, document: Document, findings: Findings
+) -> int | _Default:
+    """Return a count of cells or jobs; the default where the key is missing or wrong."""
+    data = document.data if isinstance(document.data, dict) else {}
+    given = data.get(key)
     if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= CEILING_OF_CELLS:
         return given
-    message = f"must be a whole number from 1 to {CEILING_OF_CELLS:,}, not {printable(given)}"
-    findings.add(document.problem(("max_cells",), message, "write how many cells you mean to run"))
-    return MAX_CELLS
+    if key in data:
+        bounds = f"from 1 to {CEILING_OF_CELLS:,}"
+        message = f"must be a whole number {bounds}, not {printable(given)}"
+        findings.add(document.problem((key,), message, f"write how many {words}"))
+    return default
 
 
 def _simple(

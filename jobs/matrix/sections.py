@@ -38,13 +38,20 @@ class SectionReader:
     """Judges sections; remembers what it has judged."""
 
     _seen: dict[tuple[str, bytes], Judged] = field(default_factory=dict)
+    # By identity: the cells of a matrix share their sections. The raw value is kept, so that
+    # its id stays its own.
+    _same: dict[tuple[str, int], tuple[Node, Judged]] = field(default_factory=dict)
 
     def judge(self, name: str, raw: Node) -> Judged:
         """Return the section's value or findings."""
+        same = self._same.get((name, id(raw)))
+        if same is not None:
+            return same[1]
         text = canonical_json(raw)
         judged = self._seen.get((name, text))
         if judged is None:
             judged = self._seen[(name, text)] = _judge(name, raw, text)
+        self._same[(name, id(raw))] = (raw, judged)
         return judged
 
 

@@ -204,6 +204,7 @@ def open_with(chosen: Chosen) -> Service:
         scheduler=chosen.choice.scheduler,
         schedulers=chosen.choice.others,
         site=chosen.worker_site,
+        max_in_flight=chosen.site.site.max_in_flight,
     )
 
 

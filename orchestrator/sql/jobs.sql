@@ -1,6 +1,8 @@
 -- name: job_add
-INSERT INTO jobs (id, name, spec, state, state_since, reason, total_steps)
-VALUES (:id, :name, :spec, 'NEW', :at, 'new', :total_steps)
+INSERT INTO jobs (id, name, spec, state, state_since, reason, total_steps, home, priority,
+    seed_block)
+VALUES (:id, :name, :spec, 'NEW', :at, 'new', :total_steps,
+    coalesce((SELECT name FROM matrices WHERE digest = :matrix), ''), :priority, :seed_block)
 ON CONFLICT (id) DO NOTHING;
 
 -- name: job_ids
@@ -56,28 +58,21 @@ UPDATE jobs SET
                   FROM ends WHERE ends.job = jobs.id)
 WHERE id = :id;
 
--- name: jobs_to_hand_over
-SELECT id, spec, state, overrides, attempts, budget_epoch,
-    (SELECT m.name FROM matrix_jobs mj JOIN matrices m ON m.digest = mj.matrix
-     WHERE mj.job = jobs.id LIMIT 1) AS matrix
-FROM jobs
-WHERE state IN ('NEW', 'RETRYING') AND due_at <= :now
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job = jobs.id AND live = 1)
-ORDER BY rowid;
-
 -- name: jobs_open_count
-SELECT count(*) FROM jobs WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'HELD');
+-- A job that waits for one that nobody moves is as still as a held one.
+SELECT count(*) - (SELECT count(*) FROM stuck_jobs) FROM jobs
+WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'HELD');
 
 -- name: busy
-SELECT EXISTS (SELECT 1 FROM jobs
-               WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'HELD'))
+SELECT (SELECT count(*) FROM jobs WHERE state NOT IN ('COMPLETED', 'FAILED', 'CANCELLED', 'HELD'))
+        > (SELECT count(*) FROM stuck_jobs)
     OR EXISTS (SELECT 1 FROM tasks WHERE live = 1)
     OR EXISTS (SELECT 1 FROM submissions WHERE state IN ('intent', 'uncertain'));
 
 -- name: job_rows
 SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
     j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
-    t.shown_id, t.idx, s.scheduler, s.scheduler_id
+    t.shown_id, t.idx, s.scheduler, s.scheduler_id, j.home
 FROM jobs j
 LEFT JOIN tasks t ON t.id = (SELECT id FROM tasks WHERE tasks.job = j.id ORDER BY id DESC LIMIT 1)
 LEFT JOIN submissions s ON s.token = t.token
@@ -87,7 +82,7 @@ ORDER BY j.rowid;
 -- As job_rows, of the jobs in a JSON list of ids.
 SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
     j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
-    t.shown_id, t.idx, s.scheduler, s.scheduler_id
+    t.shown_id, t.idx, s.scheduler, s.scheduler_id, j.home
 FROM jobs j
 LEFT JOIN tasks t ON t.id = (SELECT id FROM tasks WHERE tasks.job = j.id ORDER BY id DESC LIMIT 1)
 LEFT JOIN submissions s ON s.token = t.token

@@ -1,7 +1,10 @@
 -- name: matrix_add
-INSERT INTO matrices (digest, name, path, cells, submitted_at)
-VALUES (:digest, :name, :path, :cells, :at)
-ON CONFLICT (digest) DO NOTHING;
+-- Submitted again, it is the newest of its name again.
+INSERT INTO matrices (digest, name, path, cells, submitted_at, max_in_flight, latest)
+VALUES (:digest, :name, :path, :cells, :at, :max_in_flight,
+    (SELECT coalesce(max(latest), 0) + 1 FROM matrices))
+ON CONFLICT (digest) DO UPDATE SET latest = excluded.latest
+WHERE latest <> (SELECT max(latest) FROM matrices o WHERE o.name = excluded.name);
 
 -- name: matrix_job_add
 INSERT INTO matrix_jobs (matrix, job, position) VALUES (:matrix, :job, :position)

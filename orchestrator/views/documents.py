@@ -168,6 +168,7 @@ def _job(row: JobRow) -> Document:
         "reports": row.reports,
         "heartbeat_age_seconds": row.heartbeat_age_seconds,
         "state_since": row.state_since,
+        "stuck": row.stuck,
     }
 
 

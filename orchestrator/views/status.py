@@ -130,7 +130,7 @@ def report_lines(rows: Sequence[JobRow], *, jobs: int | None = None) -> list[str
 
 def is_open(row: JobRow) -> bool:
     """Return whether the job still needs a watcher."""
-    return row.state not in TERMINAL and row.state is not JobState.HELD
+    return row.state not in TERMINAL and row.state is not JobState.HELD and not row.stuck
 
 
 def watcher_line(watcher: Watcher, *, open_jobs: int, now: float) -> tuple[str, str]:

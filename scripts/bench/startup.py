@@ -59,7 +59,11 @@ def fill(home: Path, jobs: int = JOBS) -> None:
     states = [state for state, number in numbers.items() for _ in range(number)][-jobs:]
     with database.writing(database.take_lease()):
         run = database._connection.execute
-        run("INSERT INTO matrices VALUES ('d', 'big', 'big.yaml', ?, 0)", (jobs,))
+        run(
+            "INSERT INTO matrices (digest, name, path, cells, submitted_at)"
+            " VALUES ('d', 'big', 'big.yaml', ?, 0)",
+            (jobs,),
+        )
         token = "0123456789abcdef"
         run(
             "INSERT INTO submissions (token, scheduler, state, scheduler_id, created_at)"

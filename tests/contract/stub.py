@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.matrix.needs import Need
 from jobs.spec import JobSpec, Semantic, job_id, semantic_digest
 
 WORKER = Path(__file__).with_name("stub_worker.py")
@@ -26,6 +27,8 @@ class StubMatrix:
     text: str
     cells: int
     jobs: tuple[JobSpec, ...]
+    max_in_flight: int | None = None
+    needs: tuple[Need, ...] = ()
 
 
 def make_spec(seed: int = 1, *, name: str | None = None, steps: int = 3, **run: Any) -> JobSpec:
@@ -49,8 +52,8 @@ def make_spec(seed: int = 1, *, name: str | None = None, steps: int = 3, **run: 
     )
 
 
-def make_matrix(specs: Sequence[JobSpec], *, name: str = "stub") -> StubMatrix:
-    """Return a matrix of these jobs."""
+def make_matrix(specs: Sequence[JobSpec], *, name: str = "stub", **order: Any) -> StubMatrix:
+    """Return a matrix of these jobs; `order`: its max_in_flight and its needs."""
     text = f"name: {name}\n"
     return StubMatrix(
         name=name,
@@ -59,6 +62,7 @@ def make_matrix(specs: Sequence[JobSpec], *, name: str = "stub") -> StubMatrix:
         text=text,
         cells=len(specs),
         jobs=tuple(specs),
+        **order,
     )
 
 

@@ -29,7 +29,11 @@ def write_state(home: Path, states: Mapping[int, str], **columns: Any) -> StateD
     database = Database(state.database)
     with database.writing(database.take_lease()):
         run = database._connection.execute
-        run("INSERT INTO matrices VALUES ('d', ?, 'm.yaml', ?, 0)", (MATRIX, len(states)))
+        run(
+            "INSERT INTO matrices (digest, name, path, cells, submitted_at)"
+            " VALUES ('d', ?, 'm.yaml', ?, 0)",
+            (MATRIX, len(states)),
+        )
         for number, job_state in states.items():
             values = {
                 "id": job_id(number),

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 
-from jobs.spec import EngineSpec, Semantic, TrainSpec, job_id, semantic_digest
+from jobs.matrix.identity import Identities, with_seed
+from jobs.spec import (
+    EngineSpec,
+    JobSpec,
+    Semantic,
+    TrainSpec,
+    job_id,
+    seed_block,
+    semantic_digest,
+)
 from tests.unit.jobs.matrices import BASE, load
 
 FIXTURE = Path(__file__).parent / "fixtures" / "ids.json"
@@ -164,3 +173,47 @@ def test_one_relative_path_in_two_places_is_two_jobs(tmp_path: Path) -> None:
 
     assert ids[0] != ids[1]
     assert ids[0] == ids[2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([1e-3, 2.5e-4]), st.booleans())))
+def test_ids_of_many_cells_at_once_are_those_of_each_alone(
+    cells: list[tuple[int, float, bool]],
+) -> None:
+    """The loader's faster spelling, with sections shared or not, is `job_id`."""
+    identities = Identities()
+    shared = TrainSpec(steps=5)
+    for seed, lr, own in cells:
+        train = TrainSpec(steps=5, lr=lr) if own else shared
+        value = {
+            "model": {"family": "decoder", "config": {"n_layer": 1}},
+            "method": {"name": "lora"},
+            "task": {"name": "tsv", "path": "x"},
+            "seed": seed,
+        }
+        one = semantic({**value, "train": train.model_dump(mode="json")})
+        assert identities.job_id(one) == job_id(one)
+        other = with_seed(one, seed + 1)
+        assert identities.job_id(other) == job_id(other)
+        assert other.model_dump() == {**one.model_dump(), "seed": seed + 1}
+
+
+def test_a_loaded_matrix_has_the_ids_and_names_that_its_specs_would_be_given(
+    tmp_path: Path,
+) -> None:
+    """Specs of a matrix are made without validation; validated, they are the same."""
+    matrix = load(
+        tmp_path,
+        "matrix: {train.lr: [1e-3, 3e-3], engine.ranks: [1, 2], method.rank: [8, 4]}\nseeds: 3\n",
+    )
+
+    assert len(matrix.jobs) == 24
+    for spec in matrix.jobs:
+        assert JobSpec.model_validate_json(spec.to_json()) == spec
+
+
+def test_a_seed_block_is_what_seeds_have_in_common(tmp_path: Path) -> None:
+    """Equal for the seeds of a cell, different for cells."""
+    jobs = load(tmp_path, "matrix: {train.lr: [1e-3, 3e-3]}\nseeds: 2\n").jobs
+    blocks = [seed_block(job.semantic) for job in jobs]
+
+    assert blocks[0] == blocks[1] != blocks[2] == blocks[3]

@@ -24,10 +24,13 @@ def fill(home: Path) -> None:
     store = Store(database, FakeClock())
     spec = make_spec(1).to_json().decode()
     ids = [f"{number:016x}" for number in range(COUNT)]
-    common = {"spec": spec, "at": 0.0, "total_steps": 3}
+    common = {"spec": spec, "at": 0.0, "total_steps": 3, "matrix": "d", "priority": 0}
     with store.writing(database.take_lease()):
         store.add_matrix(digest="d", name="many", path="m.yaml", cells=COUNT)
-        jobs = [{"id": job, "name": f"job-{n}", **common} for n, job in enumerate(ids)]
+        jobs = [
+            {"id": job, "seed_block": job, "name": f"job-{n}", **common}
+            for n, job in enumerate(ids)
+        ]
         database.run_many("job_add", jobs)
         members = [{"matrix": "d", "job": job, "position": n} for n, job in enumerate(ids)]
         database.run_many("matrix_job_add", members)

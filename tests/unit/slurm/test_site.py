@@ -30,6 +30,7 @@ container_prefix: [apptainer, exec, --nv, /images/torch.sif]
 python: /usr/bin/python3
 interface: ib0
 masked_words: [error, Traceback]
+max_in_flight: 200
 rank_timeout_seconds: 120
 models_root: /data/models
 data_root: /data/sets
