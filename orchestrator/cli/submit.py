@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,6 +57,13 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+Prune = Annotated[
+    bool,
+    typer.Option("--prune", help="Cancel jobs that the file named earlier and nobody wants now."),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="With --prune: do not ask before running jobs end.")
+]
 
 
 def submit(
@@ -69,6 +77,8 @@ def submit(
     timeout: Timeout = None,
     no_watch: NoWatch = False,
     overrides: Overrides = None,
+    prune: Prune = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Expand matrices into jobs and run them, none twice.
@@ -77,6 +87,7 @@ def submit(
       orch submit matrix.yaml --wait
       orch submit a.yaml b.yaml --backend slurm
       orch submit matrix.yaml --set train.steps=20 --dry-run
+      orch submit edited.yaml --prune
     """
     if timeout is not None and not wait:
         raise Stop(Exit.USAGE, "--timeout belongs to --wait", fix="add --wait")
@@ -87,12 +98,13 @@ def submit(
     loaded = load_matrices(matrices, overrides or (), chosen.worker_site)
     if dry_run:
         plan = plan_only(home, loaded)
-        _show_plan(plan, chosen, as_json=as_json)
+        _show_plan(plan, chosen, prune=prune, as_json=as_json)
         return
     remember(chosen)
     service = open_with(chosen)
     before = {row.id for row in service.rows(None)}
-    report = service.submit(loaded)
+    _say_changes(service.plan(loaded), prune=prune, yes=yes)
+    report = service.submit(loaded, prune=prune)
     _say_submitted(service, report, chosen, loaded, as_json=as_json, known=before)
     code = _outcome(report)
     fields: dict[str, Any] = {}
@@ -112,9 +124,9 @@ def submit(
     raise typer.Exit(int(code))
 
 
-def _show_plan(plan: Plan, chosen: Chosen, *, as_json: bool) -> None:
+def _show_plan(plan: Plan, chosen: Chosen, *, prune: bool, as_json: bool) -> None:
     from orchestrator.views.documents import plan_document
-    from orchestrator.views.plan import PLAN_LIMIT, plan_line, plan_table
+    from orchestrator.views.plan import PLAN_LIMIT, change_lines, plan_line, plan_table
     from orchestrator.views.text import clean
 
     if as_json:
@@ -128,9 +140,26 @@ def _show_plan(plan: Plan, chosen: Chosen, *, as_json: bool) -> None:
         streams.show(f"… and {len(plan.jobs) - limit:,} more; --json shows all", "dim")
     streams.show("")
     streams.show(plan_line(plan), "bold")
+    for line in change_lines(plan, prune=prune):
+        streams.show(line)
     streams.say(f"backend: {chosen.name} ({chosen.reason})")
     streams.say(f"site: {'; '.join(map(clean, chosen.site.describe()))}")
     streams.say("dry run: nothing was changed")
+
+
+def _say_changes(plan: Plan, *, prune: bool, yes: bool) -> None:
+    """Say what is about to change; on a terminal, ask before running work is cancelled."""
+    from jobs.states import JobState
+    from orchestrator.views.plan import change_lines
+    from orchestrator.views.text import count
+
+    for line in change_lines(plan, prune=prune):
+        streams.say(line)
+    running = sum(job.state is JobState.RUNNING for job in plan.removed)
+    if not prune or not running or yes or not sys.stdin.isatty():
+        return
+    if not typer.confirm(f"cancel {count(running, 'running job')}?", err=True):
+        raise Stop(Exit.FAILED, "nothing was changed", fix="leave --prune out to only add jobs")
 
 
 def _say_submitted(

@@ -7,6 +7,7 @@ that JSON does not know (NaN, infinities) become null.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -69,6 +70,13 @@ def _plan_fields(plan: Plan) -> Document:
         "unique_jobs": plan.unique_jobs,
         "new": plan.new,
         "unchanged": plan.unchanged,
+        "again": plan.again,
+        "removed": [
+            {"id": job.id, "name": job.name, "state": job.state.value, "matrix": job.matrix}
+            for job in plan.removed
+        ],
+        "kept": plan.kept,
+        "estimate": dataclasses.asdict(plan.estimate) if plan.estimate else None,
         "jobs": [
             {
                 "id": spec.id,

@@ -12,6 +12,7 @@ from orchestrator.views.palette import summary_order
 from orchestrator.views.table import Cell, Column, Table
 
 PLAN_LIMIT = 50
+REMOVED_LIMIT = 5  # names shown
 
 
 def plan_line(plan: Plan, rows: Sequence[JobRow] = ()) -> str:
@@ -21,7 +22,46 @@ def plan_line(plan: Plan, rows: Sequence[JobRow] = ()) -> str:
         line = f"{text.count(plan.cells, 'cell')}, {line}"
     ours = {spec.id for spec in plan.jobs} - plan.new_ids
     counts = state_counts(row.state for row in rows if row.id in ours)
-    return f"{line} ({_states(counts)})" if counts else line
+    if counts:
+        line = f"{line} ({_states(counts)})"
+    if plan.again:
+        line += f", {plan.again:,} started again"
+    return f"{line}, {len(plan.removed):,} removed" if plan.removed else line
+
+
+def change_lines(plan: Plan, *, prune: bool) -> list[str]:
+    """Return what a submission changes and may cost: + new, − removed, or that it is nothing."""
+    if plan.changes_nothing:
+        return ["nothing to change: all of this was submitted before"]
+    lines = []
+    if plan.new:
+        lines.append(f"+ {text.count(plan.new, 'job')}: {estimate_words(plan)}")
+    if plan.removed:
+        states = _states(state_counts(job.state for job in plan.removed))
+        fate = "to be cancelled" if prune else "left alone; --prune cancels them"
+        lines.append(f"− {text.count(len(plan.removed), 'job')} ({states}) no longer named: {fate}")
+        names = [text.clean(job.name) for job in plan.removed[:REMOVED_LIMIT]]
+        more = len(plan.removed) - len(names)
+        lines.append(f"  {', '.join(names)}{f' and {more:,} more' if more else ''}")
+    if plan.kept:
+        lines.append(f"  {text.count(plan.kept, 'job')} no longer named, over already: kept")
+    return lines
+
+
+def estimate_words(plan: Plan) -> str:
+    """Return the hours that the new jobs may cost, and where the figures come from."""
+    cost = plan.estimate
+    if cost is None:
+        return ""
+    gpus = cost.gpu_hours_limit > 0
+    unit = "GPU-hours" if gpus else "CPU-hours"
+    limit = cost.gpu_hours_limit if gpus else cost.cpu_hours_limit
+    words = f"at most {text.number(limit)} {unit} by the time limits of one attempt each"
+    measured = cost.gpu_hours_measured if gpus else cost.cpu_hours_measured
+    if measured is not None:
+        pace = f"at the pace of {text.count(cost.measured_jobs, 'finished job')}"
+        words += f"; about {text.number(measured)} {pace}"
+    return words
 
 
 def _states(counts: Mapping[str, int]) -> str:
