@@ -35,7 +35,7 @@ class Rebuilding:
         self._state = state
         self._clock = clock
         self._submissions = submissions
-        self._known = store.job_ids()
+        self._known = frozenset(row["id"] for row in store.database.rows("job_ids"))
         self._scheduler_ids: dict[str, str] = {}
         self.problems: list[str] = []
         self.looked_for = 0

@@ -87,10 +87,6 @@ class Store:
             self.event("new", job=spec.id, cause=f"matrix {matrix}", decision="NEW")
         return bool(added)
 
-    def job_ids(self) -> frozenset[str]:
-        """Return the ids of all jobs."""
-        return frozenset(row["id"] for row in self.database.rows("job_ids"))
-
     def job_state(self, job: str) -> JobState:
         """Return a job's state."""
         row = self.database.one("job_state", {"id": job})
