@@ -2,9 +2,9 @@
 
     python -m tests.crash.orchestrator_child HOME SCHEDULER JOBS VERB
 
-VERB `cancel`: cancel the matrix once it runs; `submit`: let it run. SCHEDULER `local` runs the
-stub worker; `fake` keeps its cluster in HOME/fake.json and lets every running task finish (its
-result published) at the second look.
+VERB `cancel`: cancel the matrix once it runs; `submit`: let it run; `held`: as `submit`, but the
+scheduler holds every task once. SCHEDULER `local` runs the stub worker; `fake` keeps its cluster
+in HOME/fake.json and lets every running task finish (its result published) at the second look.
 """
 
 from __future__ import annotations
@@ -31,15 +31,24 @@ class BusyFake(FakeScheduler):
     """A fake cluster whose nodes work: each look starts what waits and ends what ran."""
 
     home: Path
+    holds = False  # every task, once, as MaxBatchRequeue does
 
     def observe(self, keys: Sequence[TaskKey]) -> Observation:
         """Let the cluster do a step, then answer."""
         for key, task in self.tasks():
             if task.state is TaskState.RUNNING:
                 self._finish(key, task.job)
-            elif task.state is TaskState.PENDING:
+            elif task.state is TaskState.PENDING and not self._held(key):
                 self.start(key)
         return super().observe(keys)
+
+    def _held(self, key: TaskKey) -> bool:
+        mark = self.home / f"held-{key.token}-{key.index}"
+        if not self.holds or mark.exists():
+            return False
+        mark.touch()
+        self.hold(key, "JobHeldAdmin", by_scheduler=True)
+        return True
 
     def _finish(self, key: TaskKey, job: str) -> None:
         directory = self.home / "jobs" / job
@@ -83,7 +92,7 @@ def main(home: Path, scheduler_name: str, count: int, verb: str) -> int:
     if scheduler_name == "fake":
         patience = Patience(absent_answers=1, absent_seconds=0.0, find_answers=1, quiet_seconds=0.0)
         fake = BusyFake(path=home / "fake.json", clock=SystemClock(), patience=patience)
-        fake.home = home
+        fake.home, fake.holds = home, verb == "held"
         service = Service.open(home, scheduler=fake)
     else:
         local = LocalScheduler(home, cpus=2, launch_argv=LAUNCH_ARGV)

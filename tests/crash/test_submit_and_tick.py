@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent.parent
 COUNT = 3
 LOCAL_ONLY = {name for name in FAULT_POINTS if name.startswith("local.")}
 SLURM_ONLY = {name for name in FAULT_POINTS if name.startswith("slurm.")}  # tests/slurm
-# Other verbs, each swept by a test file of its own: test_rebuild_killed.
-ELSEWHERE = {name for name in FAULT_POINTS if name.startswith(("rebuild.", "moved."))}
+# Others, swept by test files of their own: test_rebuild_killed, test_snapshot_killed.
+ELSEWHERE = {n for n in FAULT_POINTS if n.startswith(("rebuild.", "moved.", "snapshot."))}
 # Reached only with an unsettled submission, a cancel, a late kill or a broken result: see below.
 SPECIAL = {
     "settle.found",
@@ -36,6 +36,7 @@ SPECIAL = {
     "cancel.scheduler_asked",
     "local.cancel_asked",
     "apply.result_rejected",
+    "release.scheduler_asked",
 }
 REHEARSAL = {"stop.control_written", "stop.notified"}  # the fake's jobs have no steps
 LOCAL = sorted(set(FAULT_POINTS) - SPECIAL - SLURM_ONLY - ELSEWHERE)
@@ -176,7 +177,7 @@ def test_a_crash_while_a_false_result_is_put_aside_is_survived(tmp_path: Path) -
 def test_a_cancel_that_died_half_way_is_finished_by_the_next_run(tmp_path: Path, name: str) -> None:
     """The wish was durable. A person who then submits again gets the jobs."""
     home = tmp_path / "home"
-    write_plan(home, specs(COUNT), seconds_per_step=0.7)
+    write_plan(home, specs(COUNT), seconds_per_step=5.0)  # none is over before its cancel
 
     killed = run(home, "local", f"{name}:kill", verb="cancel")
     finished = run(home, "local")
@@ -188,6 +189,22 @@ def test_a_cancel_that_died_half_way_is_finished_by_the_next_run(tmp_path: Path,
     assert "CANCELLED" in states
     assert states <= {"CANCELLED", "COMPLETED"}
     check_all_done_once(home, again.stdout)
+
+
+def test_a_crash_after_a_release_is_survived(tmp_path: Path) -> None:
+    """The scheduler was asked and may have obeyed; asked again or not, each job runs once."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+
+    killed = run(home, "fake", "release.scheduler_asked:kill", verb="held")
+    again = run(home, "fake", verb="held")
+
+    assert killed.returncode == -9, killed.stderr
+    assert again.returncode == 0, again.stderr
+    assert len(list(home.glob("held-*"))) == COUNT
+    check_all_done_once(home, again.stdout)
+    cluster = json.loads((home / "fake.json").read_text())["tasks"]
+    assert Counter(task["job"] for task in cluster) == {spec.id: 1 for spec in specs(COUNT)}
 
 
 def test_every_fault_point_is_tried() -> None:
