@@ -68,6 +68,8 @@ class Ingestion:
                         lines = [line for job in jobs for line in self._hold(job)]
                     case requests.ReleaseWish(jobs=jobs):
                         lines = [line for job in jobs for line in self._release(job)]
+                    case requests.ForgiveWish(nodes=nodes):
+                        lines = [line for node in nodes for line in self._forgive(node)]
                     case requests.AgainWish(jobs=jobs):
                         lines = [line for job in jobs for line in self._again(job, _STOPPED)]
                 self._store.add_request(name)
@@ -118,6 +120,12 @@ class Ingestion:
         if self._store.has_live_task(job):
             self._store.add_stop(job, epoch=None, cause="cancel", grace_seconds=0.0, why=cause)
         return [f"{job}: cancelled"]
+
+    def _forgive(self, node: str) -> list[str]:
+        self._store.forgive(node)
+        decision = "its strikes count no more"
+        self._store.event("node", cause=f"{node} forgiven by a person", decision=decision)
+        return [f"node {node}: forgiven"]
 
     def _preempt(self, job: str, epoch: int | None) -> list[str]:
         if self._store.job_state(job) is not JobState.RUNNING:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from orchestrator.facts import Blame
 
 MAX_NODES = 1000  # of one strike
+NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _PART = re.compile(r"([A-Za-z0-9._-]+)(?:\[([0-9,-]+)\])?")
 
 

@@ -16,7 +16,7 @@ from orchestrator.lease import read_watcher
 from orchestrator.observation import Seen, read_seen
 from orchestrator.overview import Overview, overview
 from orchestrator.reading import Reading
-from orchestrator.rows import JobRow, ResultRow, Watcher
+from orchestrator.rows import ExclusionRow, JobRow, ResultRow, Watcher
 
 
 class Reader:
@@ -43,6 +43,10 @@ class Reader:
     def results(self, selector: str | None = None) -> list[ResultRow]:
         """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""
         return self._reading.results(selector)
+
+    def exclusions(self) -> list[ExclusionRow]:
+        """Return the nodes that tasks keep off now, by name."""
+        return self._reading.exclusions()
 
     def watcher(self) -> Watcher:
         """Return who keeps the matrix moving."""

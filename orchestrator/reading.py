@@ -13,7 +13,7 @@ from jobs.contract.paths import StateDir
 from jobs.states import JobState
 from orchestrator.database import Database
 from orchestrator.heartbeat import Heartbeat, read_heartbeat
-from orchestrator.rows import EventRow, JobRow, ResultRow, Tally
+from orchestrator.rows import EventRow, ExclusionRow, JobRow, ResultRow, Tally
 from orchestrator.waiting_reasons import WaitingReasons
 
 MIN_PREFIX = 4
@@ -151,6 +151,11 @@ class Reading:
             )
             for row in found
         ]
+
+    def exclusions(self) -> list[ExclusionRow]:
+        """Return the nodes that tasks keep off now, by name."""
+        rows = [ExclusionRow(**dict(row)) for row in self._database.rows("exclusions")]
+        return [row for row in rows if row.until > self._clock.wall()]
 
     def events(self, selector: str | None) -> list[EventRow]:
         """Return the journal, of all or of one job, oldest first. Raises `NotFound`."""

@@ -84,8 +84,22 @@ class AgainWish(Record):
     jobs: tuple[str, ...]
 
 
+class ForgiveWish(Record):
+    """Forget what nodes did to jobs until now."""
+
+    kind: Literal["forgive"] = "forgive"
+    nodes: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$")], ...]
+
+
 Wish = Annotated[
-    SubmitWish | CancelWish | PruneWish | PreemptWish | HoldWish | ReleaseWish | AgainWish,
+    SubmitWish
+    | CancelWish
+    | PruneWish
+    | PreemptWish
+    | HoldWish
+    | ReleaseWish
+    | AgainWish
+    | ForgiveWish,
     Field(discriminator="kind"),
 ]
 _WISH: TypeAdapter[Wish] = TypeAdapter(Wish)

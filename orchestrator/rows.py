@@ -63,6 +63,16 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExclusionRow:
+    """One node that new and waiting tasks keep off; times are wall clock seconds."""
+
+    node: str
+    why: str
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRow:
     """One job as `orch results` shows it; metrics are empty until it is COMPLETED."""
 

@@ -223,6 +223,12 @@ class Service:
         rows = [row for row in self.chosen(selectors) if row.state in STOPPED]
         return self._wished(requests.AgainWish, rows)
 
+    def forgive(self, nodes: Sequence[str]) -> list[str]:
+        """Use nodes again at once, with no strikes. Raises `ValueError` for what is no name."""
+        wish = requests.ForgiveWish(nodes=tuple(nodes))
+        self._carried_out([requests.post(self.state, wish)])
+        return list(nodes)
+
     def _wished(
         self,
         kind: type[requests.CancelWish | requests.HoldWish | requests.ReleaseWish]

@@ -36,6 +36,7 @@ VERBS = {
     "watch": "watch",
     "tick": "watch",
     "checkpoints": "checkpoints",
+    "nodes": "nodes",
     "doctor": "doctor",
     "rebuild": "rebuild",
 }

@@ -114,6 +114,11 @@ def _show(service: Reader, selector: str | None, *, limit: int | None) -> None:
     streams.show(line, style)
     for line, style in view.seen_lines(service.seen(), open_jobs=open_jobs, now=now):
         streams.show(line, style)
+    if kept_off := service.exclusions():
+        from orchestrator.views.nodes import exclusion_line
+
+        for one in kept_off:
+            streams.show(exclusion_line(one, now=now), "yellow")
     _suggest(listing, selector)
 
 

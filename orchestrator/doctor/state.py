@@ -34,7 +34,7 @@ def state_checks(home: Path) -> list[Check]:
     if StateDir(home).database.exists():
         checks.append(database_check(StateDir(home).database))
         if checks[-1].ok:
-            checks += [instance_check(home), watcher_check(home)]
+            checks += [instance_check(home), watcher_check(home), *node_checks(home)]
     elif read_instance(StateDir(home)) is not None:
         missing = f"{StateDir(home).database} is missing, its jobs are there"
         checks.append(failed("database", missing, "orch rebuild"))
@@ -64,6 +64,18 @@ def directory_check(home: Path, directory: Path) -> Check:
             _NAME, f"{home} has mode {mode:04o}: others can read or write it", f"chmod 700 {home}"
         )
     return passed(_NAME, f"{home}, mode {mode:04o}, yours")
+
+
+def node_checks(home: Path) -> list[Check]:
+    """Return a warning for each node that jobs keep off."""
+    from orchestrator.reader import Reader
+    from orchestrator.views.nodes import exclusion_line
+
+    now = time.time()
+    return [
+        warned("nodes", exclusion_line(row, now=now), f"orch nodes --forgive {row.node}")
+        for row in Reader(home).exclusions()
+    ]
 
 
 def database_check(database: Path) -> Check:

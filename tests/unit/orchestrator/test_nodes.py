@@ -330,3 +330,25 @@ def test_a_refused_exclusion_is_said_and_not_repeated(world: World) -> None:
 
     assert asked == [("n1",)]
     assert len([line for line in lines if "Access/permission denied" in line]) == 1
+
+
+def test_a_forgiven_node_is_used_again(world: World) -> None:
+    """By a person's wish, with an event; the next strike counts anew."""
+    world.fake.node_names = NODES
+    world.submit(SPECS[:1])
+    (key,) = world.task_keys()
+    world.begin(key, SPECS[0], node="n1")
+    world.tick()
+    world.fake.end(key, TaskState.NODE_FAIL)
+    world.tick()
+    assert [row["node"] for row in world.service.store.database.rows("exclusions")] == ["n1"]
+
+    world.service.forgive(["n1"])
+
+    assert world.service.store.database.rows("exclusions") == []
+    assert "n1 forgiven by a person" in [e.cause for e in world.service.events(None)]
+    world.tick()  # the job's own wait is over
+    (again,) = waiting(world)
+    assert world.fake._find(again).excluded == ()  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="nodes"):
+        world.service.forgive(["n1; rm"])
