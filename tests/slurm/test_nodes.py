@@ -81,4 +81,4 @@ def excluded(array_id: str) -> set[tuple[str, ...]]:
     lines = slurm("scontrol", "--oneliner", "show", "job", array_id).splitlines()
     words = [word for line in lines for word in line.split()]
     lists = {word.partition("=")[2] for word in words if word.startswith("ExcNodeList=")}
-    return {expand_nodes(text) for text in lists}
+    return {tuple(sorted(expand_nodes(text))) for text in lists}

@@ -258,7 +258,9 @@ def test_the_chunk_limit_is_read_from_the_cluster(
 
 
 @given(output=st.binary(max_size=200))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_no_output_of_squeue_raises(
     commands: CommandStubs, scheduler: SlurmScheduler, tmp_path: Path, output: bytes
 ) -> None:
