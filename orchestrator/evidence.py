@@ -19,6 +19,7 @@ from jobs.contract.records import (
     ProgressRecord,
     Record,
     ResultRecord,
+    Spent,
     read_record,
 )
 from jobs.spec import JobSpec, semantic_digest
@@ -81,6 +82,11 @@ def read_evidence(directory: JobDir, spec: JobSpec, *, ended_epoch: int | None) 
     )
 
 
+def read_attempt(directory: JobDir, epoch: int) -> AttemptFacts | None:
+    """Return what one attempt left behind so far; None when its claim cannot be read."""
+    return _attempt(directory, epoch, [])
+
+
 def _attempt(directory: JobDir, epoch: int, problems: list[str]) -> AttemptFacts | None:
     claim = _record(directory.epoch(epoch), EpochRecord, problems)
     if claim is None:
@@ -97,7 +103,26 @@ def _attempt(directory: JobDir, epoch: int, problems: list[str]) -> AttemptFacts
         committed_step=max((c for c in committed if c is not None), default=None),
         resumed_from=progress.resumed_from if progress else None,
         exits=exits,
+        shown_id=_shown_id(claim),
+        host=claim.host,
+        started_at=claim.started_at,
+        left_at=max((e.written_at for e in exits if e.written_at is not None), default=None),
+        spent=_spent(exits, progress),
     )
+
+
+def _shown_id(claim: EpochRecord) -> str:
+    """Return how people name the attempt's task to its scheduler; locally that is a pid."""
+    if claim.scheduler == "local":
+        return str(claim.pid)
+    task = "" if claim.array_task is None else f"_{claim.array_task}"
+    return f"{claim.scheduler_id}{task}"
+
+
+def _spent(exits: tuple[ExitRecord, ...], progress: ProgressRecord | None) -> Spent | None:
+    """Return rank 0's account, the newest that there is."""
+    last = next((e.spent for e in exits if e.rank == 0 and e.spent is not None), None)
+    return last or (progress.spent if progress else None)
 
 
 def _exits(attempt: AttemptDir, epoch: int, problems: list[str]) -> tuple[ExitRecord, ...]:

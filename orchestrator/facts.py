@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jobs.contract.records import ErrorRecord, ExitRecord, Overrides, ResultRecord
+from jobs.contract.records import ErrorRecord, ExitRecord, Overrides, ResultRecord, Spent
 from jobs.history import decisive
 from jobs.spec import JobSpec
 from jobs.states import JobState
@@ -72,6 +72,11 @@ class AttemptFacts:
     committed_step: int | None = None
     resumed_from: str | None = None  # a checkpoint's name
     exits: tuple[ExitRecord, ...] = ()
+    shown_id: str | None = None  # how people name it to its scheduler
+    host: str = ""  # of rank 0
+    started_at: float | None = None  # wall clock there
+    left_at: float | None = None  # of its last exit record
+    spent: Spent | None = None
 
     @property
     def error(self) -> ErrorRecord | None:

@@ -26,7 +26,8 @@ class Reader:
         """Open the database. Raises `orchestrator.database.NewerSchema`."""
         self.state = StateDir(home.absolute())
         self._clock = SystemClock()
-        self._reading = Reading(Database(self.state.database), self.state, self._clock)
+        self._database = Database(self.state.database)
+        self._reading = Reading(self._database, self.state, self._clock)
 
     def rows(self, selector: str | None = None) -> list[JobRow]:
         """Return jobs by matrix name, job name or id prefix; None: all. `NotFound`."""

@@ -118,6 +118,25 @@ class Notice(BaseModel):
     deadline: float | None = None  # wall clock, seconds
 
 
+class Spent(BaseModel):
+    """What an attempt's seconds went into, by a monotonic clock since its claim.
+
+    `replayed`: training and evaluating that an earlier attempt had done already. `suspended`:
+    the process stood still (SIGSTOP, a suspended job); no other part has it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    starting: float = 0.0
+    training: float = 0.0
+    replayed: float = 0.0
+    evaluating: float = 0.0
+    saving: float = 0.0
+    testing: float = 0.0
+    suspended: float = 0.0
+    replayed_steps: int = 0
+
+
 class ProgressRecord(Record):
     """progress.json: heartbeat; `sequence` grows by one with each writing."""
 
@@ -132,6 +151,7 @@ class ProgressRecord(Record):
     resumed_from: str | None = None
     reports: tuple[str, ...] = ()  # e.g. "checkpoint step-…e… quarantined: digest of … differs"
     notice: Notice | None = None
+    spent: Spent | None = None
     written_at: float
 
 
@@ -182,6 +202,7 @@ class ExitRecord(Record):
     error: ErrorRecord | None = None
     seconds_from_notice: float | None = None  # from the notice to this record
     written_at: float | None = None
+    spent: Spent | None = None
 
 
 class ControlRecord(Record):

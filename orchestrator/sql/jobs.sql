@@ -37,7 +37,7 @@ UPDATE jobs SET due_at = 0, again_wanted = NULL, held_by_person = 0,
 WHERE id = :id;
 
 -- name: job_wish
-SELECT again_wanted, held_by_person, budget_epoch FROM jobs WHERE id = :id;
+SELECT again_wanted, held_by_person, budget_epoch, due_at FROM jobs WHERE id = :id;
 
 -- name: job_wish_set
 UPDATE jobs SET again_wanted = :again_wanted, held_by_person = :held_by_person WHERE id = :id;

@@ -62,9 +62,10 @@ SELECT id FROM jobs WHERE state IN ('FAILED', 'CANCELLED', 'HELD') AND attempts 
 
 -- name: end_add
 INSERT INTO ends (job, epoch, token, idx, class, cause, last_step, committed_step, at, blame, nodes,
-    resumed_from, error_type, error_message, error_digest)
+    resumed_from, error_type, error_message, error_digest, shown_id, started_at, left_at, spent)
 VALUES (:job, :epoch, :token, :idx, :class, :cause, :last_step, :committed_step, :at, :blame, :nodes,
-    :resumed_from, :error_type, :error_message, :error_digest)
+    :resumed_from, :error_type, :error_message, :error_digest, :shown_id, :started_at, :left_at,
+    :spent)
 ON CONFLICT (job, epoch) DO NOTHING;
 
 -- name: ends_of
@@ -72,6 +73,14 @@ ON CONFLICT (job, epoch) DO NOTHING;
 SELECT epoch, class, cause, last_step, committed_step, at, blame, nodes, resumed_from, error_type,
     error_message, error_digest FROM ends
 WHERE job = :job AND id > (SELECT budget_end FROM jobs WHERE jobs.id = :job) ORDER BY id;
+
+-- name: attempts_of
+-- `queued_at`: when its submission was handed over, or its task requeued after the one before.
+SELECT e.id, e.epoch, e.class, e.cause, e.at, e.nodes, e.resumed_from, e.last_step,
+    e.committed_step, e.error_type, e.error_message, e.error_digest, e.shown_id, e.started_at,
+    e.left_at, e.spent, e.token, s.scheduler, s.created_at AS queued_at
+FROM ends e LEFT JOIN submissions s ON s.token = e.token
+WHERE e.job = :job ORDER BY e.id;
 
 -- name: stop_add
 INSERT INTO stops (job, epoch, cause, grace_seconds, requested_at)
@@ -106,3 +115,15 @@ WHERE job = :job ORDER BY id;
 
 -- name: events_all
 SELECT id, at, job, token, kind, cause, decision FROM events ORDER BY id;
+
+-- name: task_of_job
+-- The newest task of a job, with its submission.
+SELECT t.token, t.live, t.seen, t.seen_reason, t.absent_count, t.nodes, t.running_since,
+    s.scheduler, s.scheduler_id, s.state AS submission, s.reason AS submission_reason,
+    s.created_at
+FROM tasks t JOIN submissions s ON s.token = t.token WHERE t.job = :job ORDER BY t.id DESC LIMIT 1;
+
+-- name: failed_rows
+SELECT j.id, j.name, j.reason, e.epoch, e.class, e.error_type, e.error_message, e.error_digest
+FROM jobs j LEFT JOIN ends e ON e.id = (SELECT max(id) FROM ends WHERE ends.job = j.id)
+WHERE j.state = 'FAILED' ORDER BY j.rowid;

@@ -69,3 +69,44 @@ def test_an_unknown_name_among_several_changes_nothing(orch: Orch, home: Path) -
 
     assert outcome.code == 3
     assert state_of(orch, 1) == "NEW"
+
+
+def test_why_answers_in_words_and_as_a_document(orch: Orch, home: Path) -> None:
+    """The answer first; what to do about it is a command."""
+    write_state(home, {1: "FAILED"}, reason="exception: rank 0: KeyError: 'label'")
+
+    shown = orch("why", job_id(1))
+    document = orch("why", job_id(1), "--json").document
+
+    assert shown.code == 0
+    assert "it failed: exception: rank 0: KeyError" in shown.out
+    assert "orch retry" in shown.err
+    assert document["job"]["state"] == "FAILED"
+    assert {"do": "orch failures", "purpose": document["next"][1]["purpose"]} in document["next"]
+
+
+def test_history_of_a_job_that_never_ran_is_empty_not_an_error(orch: Orch, home: Path) -> None:
+    """It has no attempts yet."""
+    write_state(home, {1: "NEW"}, due_at=4e9)
+
+    assert orch("history", job_id(1), "--json").document["attempts"] == []
+    assert "0 attempts" in orch("history", job_id(1)).out
+
+
+def test_failures_without_any_say_so(orch: Orch, home: Path) -> None:
+    """Nothing failed is an answer."""
+    write_state(home, {1: "COMPLETED", 2: "COMPLETED"})
+
+    assert "no job has failed (2 jobs)" in orch("failures").out
+    assert orch("failures", "--json").document["groups"] == []
+
+
+def test_failures_are_grouped_and_an_unknown_group_is_not_found(orch: Orch, home: Path) -> None:
+    """A typing error must not start other jobs."""
+    local_state(home, {1: "FAILED", 2: "FAILED", 3: "COMPLETED"}, reason="no progress at step 4")
+
+    shown = orch("failures", "quickstart")
+
+    assert "group 1: 2 of 3 jobs failed with the same" in shown.out
+    assert orch("retry", "--group", "7").code == 3
+    assert [state_of(orch, n) for n in (1, 2)] == ["FAILED", "FAILED"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from durable.clock import FakeClock
+from jobs.contract.paths import checkpoint_name
 from jobs.contract.records import (
     EpochRecord,
     ErrorRecord,
@@ -51,9 +52,18 @@ class World:
         return self.service.rows(spec.id)[0].state
 
     def begin(
-        self, key: TaskKey, spec: JobSpec, *, epoch: int = 1, step: int = 4, node: str = "fake1"
+        self,
+        key: TaskKey,
+        spec: JobSpec,
+        *,
+        epoch: int = 1,
+        step: int = 4,
+        committed: int | None = None,
+        resumed: tuple[int, int] | None = None,
+        started_at: float = 0.0,
+        node: str = "fake1",
     ) -> None:
-        """Be an attempt that has reached a step."""
+        """Be an attempt that has reached a step; `resumed`: epoch and step of a checkpoint."""
         self.fake.start(key, node)
         job = self.service.state.job(spec.id)
         attempt = job.attempt(epoch)
@@ -68,7 +78,7 @@ class World:
             boot_id="b",
             pid=1,
             pid_start=1,
-            started_at=0,
+            started_at=started_at,
         )
         job.epoch(epoch).write_bytes(claim.to_json())
         progress = ProgressRecord(
@@ -77,21 +87,32 @@ class World:
             phase="training",
             step=step,
             total_steps=10,
-            committed_step=step,
+            committed_step=step if committed is None else committed,
+            resumed_from=checkpoint_name(epoch=resumed[0], step=resumed[1]) if resumed else None,
             written_at=self.clock.wall(),
         )
         attempt.progress.write_bytes(progress.to_json())
 
-    def fail(self, spec: JobSpec, outcome: Outcome, *, epoch: int = 1, digest: str = "d") -> None:
+    def fail(
+        self,
+        spec: JobSpec,
+        outcome: Outcome,
+        *,
+        epoch: int = 1,
+        digest: str = "d",
+        traceback: str = "",
+        written_at: float | None = None,
+    ) -> None:
         """Be an attempt's rank 0 that says how it ended."""
         errors = (Outcome.EXCEPTION, Outcome.DEVICE_OOM, Outcome.CONFIGURATION)
-        error = ErrorRecord(type="KeyError", message="'label'", digest=digest)
+        error = ErrorRecord(type="KeyError", message="'label'", digest=digest, traceback=traceback)
         record = ExitRecord(
             epoch=epoch,
             rank=0,
             outcome=outcome,
             exit_code=1,
             last_step=4,
+            written_at=written_at,
             error=error if outcome in errors else None,
         )
         attempt = self.service.state.job(spec.id).attempt(epoch)
