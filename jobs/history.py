@@ -20,6 +20,7 @@ from jobs.contract.records import (
     ProgressRecord,
     RecordT,
     ResultRecord,
+    Spent,
     read_record,
 )
 
@@ -71,6 +72,7 @@ class AttemptHistory:
     last_step: int | None = None
     committed_step: int | None = None  # newest step safe on disk, as far as this attempt knew
     total_steps: int | None = None
+    spent: Spent | None = None  # rank 0's account of its seconds
 
     @property
     def exit(self) -> ExitRecord | None:
@@ -125,6 +127,10 @@ def _attempt(job: JobDir, epoch: int, committed: int | None) -> AttemptHistory:
         ),
         committed_step=max((step for step in steps if step is not None), default=None),
         total_steps=progress.total_steps if progress else None,
+        spent=next(
+            (e.spent for e in exits if e.rank == 0 and e.spent is not None),
+            progress.spent if progress else None,
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from jobs.budgets import backoff, spent
 from jobs.contract.records import ExitRecord, Outcome, Overrides
 from jobs.history import AttemptHistory, JobHistory, ran_out_of_memory
+from jobs.lost_time import lost_seconds
 from jobs.names import printable
 from jobs.poison import Death, find_poison
 from jobs.spec import RetrySpec
@@ -71,6 +72,7 @@ def decide(history: JobHistory, retry: RetrySpec, *, unattended: bool = False) -
     refused = _over_budget(end, attempts, retry, unattended=unattended)
     if refused is None and unattended:
         refused = _poisoned(attempts, retry)
+    refused = refused or _too_much_lost(attempts, retry)
     if refused is not None:
         return refused
     standing = progress(history)
@@ -78,6 +80,18 @@ def decide(history: JobHistory, retry: RetrySpec, *, unattended: bool = False) -
         return Stop(reason=_no_progress(standing, end, unclaimed=history.unclaimed))
     delay = backoff(standing.fruitless, retry, job=history.job, attempt=len(attempts))
     return Again(reason=_end_in_words(end, unclaimed=history.unclaimed), delay=delay)
+
+
+def _too_much_lost(attempts: Sequence[AttemptHistory], retry: RetrySpec) -> Stop | None:
+    if retry.max_lost_hours is None:
+        return None
+    lost = lost_seconds([attempt.spent for attempt in attempts]) / 3600
+    if lost <= retry.max_lost_hours:
+        return None
+    return Stop(
+        reason=f"{lost:.2g} hours went into restarts and repeated steps; retry.max_lost_hours"
+        f" allows {retry.max_lost_hours:g}: save more often (save.every_steps), or raise it"
+    )
 
 
 def progress(history: JobHistory) -> Standing:

@@ -251,6 +251,7 @@ class RetrySpec(SpecModel):
     stalled_minutes: PositiveFloat = 10.0  # without a heartbeat while RUNNING
     micro_batch_halvings: NonNegativeInt = 2  # after the device ran out of memory
     max_memory_gb: PositiveFloat | None = None  # cap of memory escalation
+    max_lost_hours: PositiveFloat | None = None  # in restarts and repeated steps
     # So many deaths at one step from one checkpoint put that checkpoint away, once.
     poison_attempts: Annotated[int, Field(ge=2, le=100)] = 3
     delay_seconds: NonNegativeFloat = 1.0  # before the second try; doubles, with jitter

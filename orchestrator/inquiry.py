@@ -6,6 +6,7 @@ from jobs.contract.records import BadRecord, ExitRecord, read_record
 from jobs.history import decisive
 from orchestrator.explanation import Explanation, JobCircumstances, TaskSeen, explain
 from orchestrator.failure_groups import FailedJob, FailureGroup, group_failures
+from orchestrator.ledger import Ledger, job_ledger
 from orchestrator.reader import Reader
 from orchestrator.rows import JobRow
 from orchestrator.timeline import AttemptRow, read_timeline
@@ -54,6 +55,18 @@ class Inquiry(Reader):
             absent_count=row["absent_count"],
             submitted_at=row["created_at"],
         )
+
+    def ledgers(self, selector: str | None) -> list[tuple[JobRow, Ledger]]:
+        """Return the jobs that have run, each with its ledger. Raises `NotFound`."""
+        now = self._clock.wall()
+        found = []
+        for row in self.rows(selector):
+            attempts = read_timeline(
+                self._database, self.state, row.id, self._reading.events(row.id)
+            )
+            if attempts:
+                found.append((row, job_ledger(attempts, now=now)))
+        return found
 
     def failures(self, selector: str | None) -> tuple[int, tuple[FailureGroup, ...]]:
         """Return how many jobs are meant, and the failed ones in groups. Raises `NotFound`."""

@@ -7,7 +7,7 @@ import time
 from durable.faults import hit
 from durable.files import publish_file
 from jobs.contract.exit_codes import ExitCode
-from jobs.contract.records import ErrorRecord, ExitRecord, Outcome, StopCause
+from jobs.contract.records import ErrorRecord, ExitRecord, Outcome, Spent, StopCause
 from worker.attempt import Attempt
 
 
@@ -21,6 +21,7 @@ def write_exit(
     cause: str | None = None,
     error: ErrorRecord | None = None,
     noticed_at: float | None = None,
+    spent: Spent | None = None,
 ) -> None:
     """Publish this rank's exit record. A disk that refuses it does not change the exit code."""
     now = time.time()
@@ -35,6 +36,7 @@ def write_exit(
         error=error,
         seconds_from_notice=None if noticed_at is None else max(0.0, now - noticed_at),
         written_at=now,
+        spent=spent,
     )
     try:
         hit("exit.before_record")

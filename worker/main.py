@@ -126,6 +126,7 @@ def _begin(attempt: Attempt) -> Rank:
         total_steps=attempt.spec.semantic.total_steps,
         rank=rank,
     )
+    progress.stopwatch.listen()
     start_logging(
         attempt.directory.log(rank),
         rank=rank,
@@ -168,6 +169,7 @@ def _run(rank: Rank) -> int:
         cause=notice.cause if notice and outcome is not Outcome.COMPLETED else None,
         error=problem,
         noticed_at=rank.preemption.noticed_at,
+        spent=rank.progress.spent(),
     )
     log.info("leaving with %d (%s)", code, outcome)
     return code

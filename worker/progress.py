@@ -8,7 +8,8 @@ from typing import Any
 
 from durable.files import publish_file
 from jobs.contract.paths import AttemptDir
-from jobs.contract.records import Notice, ProgressRecord
+from jobs.contract.records import Notice, ProgressRecord, Spent
+from worker.stopwatch import Stopwatch
 
 INTERVAL_SECONDS = 1.0
 
@@ -32,6 +33,7 @@ class Progress:
         self._path = directory.progress
         self._writes = rank == 0
         self._wall, self._monotonic = wall, monotonic
+        self.stopwatch = Stopwatch(monotonic=monotonic)
         self._written = float("-inf")
         self._rate_from: tuple[int, float] | None = None
         self.reports: list[str] = []
@@ -52,6 +54,7 @@ class Progress:
 
     def phase(self, name: str) -> None:
         """Enter a phase; written at once."""
+        self.stopwatch.lap(self._record.phase, self._record.step)
         self._set(phase=name)
         self._rate_from = None
         self._write()
@@ -69,6 +72,7 @@ class Progress:
 
     def at(self, step: int) -> None:
         """Say which step is done; written when due."""
+        self.stopwatch.step_done(step)
         now = self._monotonic()
         if self._rate_from is None:
             self._rate_from = (step, now)
@@ -92,13 +96,18 @@ class Progress:
         if self._monotonic() - self._written >= INTERVAL_SECONDS:
             self._write()
 
+    def spent(self) -> Spent:
+        """Return what the attempt's seconds went into, up to now."""
+        self.stopwatch.lap(self._record.phase, self._record.step)
+        return self.stopwatch.spent()
+
     def _set(self, **fields: Any) -> None:
         self._record = self._record.model_copy(update=fields)
 
     def _write(self) -> None:
         if not self._writes:
             return
-        self._set(sequence=self._record.sequence + 1, written_at=self._wall())
+        self._set(sequence=self._record.sequence + 1, written_at=self._wall(), spent=self.spent())
         self._written = self._monotonic()
         try:
             publish_file(self._path, self._record.to_json(), durable=False)

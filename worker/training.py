@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jobs.history import read_history
 from worker.attempt import Attempt
 from worker.build import build_session
 from worker.failures import Stopped
@@ -14,10 +15,18 @@ from worker.resume import resume
 FAREWELL_SECONDS = 5.0
 
 
+def furthest_step(attempt: Attempt) -> int:
+    """Return the last step that any earlier attempt has said it did."""
+    earlier = read_history(attempt.job).attempts
+    steps = [one.last_step or 0 for one in earlier if one.epoch < attempt.epoch]
+    return max(steps, default=0)
+
+
 def run_training(attempt: Attempt, *, progress: Progress, preemption: Preemption) -> None:
     """Run the job to its result. Raises `Stopped`, or what else ended the attempt."""
     session = build_session(attempt, progress=progress, preemption=preemption)
     resume(session)
+    progress.stopwatch.replay_until(furthest_step(attempt))
     # Until here nothing could be saved and leaving at once was right.
     preemption.install()
     try:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.exits import Exit, Stop
 from orchestrator.cli.listing import show_status
 from orchestrator.cli.options import Json, Selector
 
@@ -18,6 +19,9 @@ def status(
     show_all: Annotated[
         bool, typer.Option("--all", "-a", help="Show every job, however many there are.")
     ] = False,
+    goodput: Annotated[
+        bool, typer.Option("--goodput", help="Show what the time of jobs went into.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what runs, how far, what was lost, and why.
@@ -25,6 +29,15 @@ def status(
     Examples:
       orch status
       orch status quickstart --watch
+      orch status --goodput
       orch status --json | jq '.jobs[] | select(.state == "FAILED")'
     """
+    if goodput:
+        from orchestrator.cli.goodput import show_goodput
+
+        if watch:
+            raise Stop(
+                Exit.USAGE, "--goodput and --watch exclude each other", fix="give one of them"
+            )
+        raise typer.Exit(show_goodput(selector, show_all=show_all, as_json=as_json))
     raise typer.Exit(show_status(selector, watch=watch, show_all=show_all, as_json=as_json))

@@ -34,9 +34,7 @@ def timeline_table(attempts: Sequence[AttemptRow], *, width: int | None, now: fl
 def _cells(attempt: AttemptRow, *, wide: bool, now: float) -> list[Cell | str]:
     start, end = attempt.started_at, attempt.ended_at
     where = [text.clean(attempt.scheduler_id or "-"), text.clean(attempt.nodes)] if wide else []
-    followed = f" -> {text.clean(attempt.decision)}" if attempt.decision else ""
-    cause = text.clean(attempt.cause)
-    words = f"{cause}{'' if _says_the_same(attempt) else followed}"
+    words = _story(attempt)
     return [
         "-" if attempt.epoch is None else str(attempt.epoch),
         *where,
@@ -49,9 +47,13 @@ def _cells(attempt: AttemptRow, *, wide: bool, now: float) -> list[Cell | str]:
     ]
 
 
-def _says_the_same(attempt: AttemptRow) -> bool:
-    """Return whether what followed only repeats the cause."""
-    return attempt.decision in ("COMPLETED: ", "COMPLETED")
+def _story(attempt: AttemptRow) -> str:
+    """Return the cause and what followed, nothing twice."""
+    cause = text.clean(attempt.cause)
+    state, _, reason = text.clean(attempt.decision).partition(": ")
+    if state in ("", "COMPLETED"):
+        return cause
+    return f"{cause} -> {state}" + (f": {reason}" if reason and cause not in reason else "")
 
 
 def _steps(attempt: AttemptRow) -> str:

@@ -1,0 +1,65 @@
+"""`orch history` on screens: nothing twice, nothing that a terminal obeys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.rows import EventRow
+from orchestrator.timeline import AttemptRow, what_followed
+from orchestrator.views.table import plain_lines
+from orchestrator.views.timeline import timeline_table
+
+NOW = 100_000.0
+
+
+def lines(width: int | None, **fields: Any) -> list[str]:
+    """Return the plain table of one attempt."""
+    values: dict[str, Any] = {
+        "epoch": 2, "scheduler": "slurm", "scheduler_id": "77_3", "nodes": "n[1-2]",
+        "queued_at": NOW - 900, "started_at": NOW - 800, "ended_at": NOW - 300, "first_step": 20,
+        "last_step": 45, "committed_step": 40, "end_class": "preempted", "cause": "saved",
+        "decision": "RETRYING: saved",
+    }  # fmt: skip
+    attempts = [AttemptRow(**{**values, **fields})]
+    return list(plain_lines(timeline_table(attempts, width=width, now=NOW)))
+
+
+def test_a_wide_screen_has_places_and_a_narrow_one_only_what_happened() -> None:
+    """Steps, losses and the end are never left out."""
+    wide, narrow = lines(120)[1], lines(80)[1]
+
+    assert "77_3" in wide
+    assert "n[1-2]" in wide
+    assert "n[1-2]" not in narrow
+    for row in (wide, narrow):
+        assert "20-45" in row
+        assert "8 min" in row
+        assert "saved -> RETRYING" in row
+
+
+def test_what_followed_is_told_only_where_it_says_more() -> None:
+    """A reason that repeats the cause takes room from others."""
+    assert lines(80)[1].endswith("saved -> RETRYING")
+    assert lines(80, decision="FAILED: time 2")[1].endswith("saved -> FAILED: time 2")
+    assert lines(80, decision="COMPLETED: ")[1].endswith("saved")
+
+
+def test_hostile_words_are_cleaned() -> None:
+    """P11: causes and nodes come from outside."""
+    assert "\x1b" not in "".join(lines(None, cause="\x1b[2Jx", nodes="\x1b]0;t\x07n", decision=""))
+
+
+def test_the_next_change_of_state_is_what_followed_an_end() -> None:
+    """Two ends at once (a replaced attempt and the last one): the change follows the second."""
+    kinds = [
+        ("end", "attempt 1: preempted"),
+        ("end", "attempt 2: node"),
+        ("state", "RUNNING -> RETRYING: x"),
+        ("state", "RETRYING -> SUBMITTED: y"),
+    ]
+    events = [
+        EventRow(id=n, at=0, job="j", token=None, kind=kind, cause="", decision=decision)
+        for n, (kind, decision) in enumerate(kinds)
+    ]
+
+    assert what_followed(events) == ["", "RETRYING: x"]
