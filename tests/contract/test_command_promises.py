@@ -173,3 +173,50 @@ def test_a_shell_script_has_the_api_too(tmp_path: Path) -> None:
     ended(attempted, Outcome.COMPLETED, 0)
     assert result_of(job).metrics == {"test": {"loss": 0.5}}
     assert (attempted.progress.committed_step, attempted.progress.total_steps) == (3, 9)
+
+
+KEEPS = """\
+from orch_job import orch_attempt
+attempt = orch_attempt()
+print("begin at", attempt.resume_step, flush=True)
+(attempt.save_path() / "state").write_text("x")
+attempt.commit(attempt.resume_step + 1)
+attempt.result({"begun": attempt.resume_step})
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "begun"),
+    [
+        ("command.before_start", 0),
+        ("saves.hashed", 0),
+        ("commit.before_rename", 0),
+        ("commit.after_rename", 1),
+        ("command.before_result", 1),
+    ],
+)
+def test_a_runner_killed_anywhere_loses_no_commit_and_leaves_no_half_of_one(
+    tmp_path: Path, point: str, begun: int
+) -> None:
+    """The program dies with its runner; the next attempt finds all that was committed."""
+    job = bench(tmp_path / "j", KEEPS)
+
+    job.attempt(fault=f"{point}:kill")
+    assert not job.job.result.exists()
+    second = job.attempt()
+
+    assert f"begin at {begun}" in second.log()
+    assert result_of(job).metrics == {"test": {"begun": float(begun)}}
+    assert [p.name for p in job.job.checkpoints.glob("staging/*.e0001.*")] == []
+
+
+def test_a_runner_killed_after_the_result_has_completed_the_job(tmp_path: Path) -> None:
+    """The next launch finds the result and runs nothing."""
+    job = bench(tmp_path / "j", KEEPS)
+
+    job.attempt(fault="command.after_result:kill")
+    second = job.attempt()
+
+    assert result_of(job).epoch == 1
+    assert second.exit_code == 0
+    assert not job.job.epoch(2).exists()
