@@ -70,8 +70,13 @@ def split_file(directory: Path, split: str, kind: str) -> Path:
     )
 
 
-def find_model(path: str, *, base_dir: Path | None, models_root: Path | None) -> Path | str:
-    """Return a model's directory, or an id that the hub's cache has. Raises `SourceMissing`."""
+def find_model(
+    path: str, *, base_dir: Path | None, models_root: Path | None, revision: str | None = None
+) -> Path | str:
+    """Return a model's directory, or an id that the hub's cache has. Raises `SourceMissing`.
+
+    Attempts run offline, so the very revision must be there (none: the hub's `main`).
+    """
     candidates = _candidates(path, models_root, base_dir)
     found = next((candidate for candidate in candidates if candidate.is_dir()), None)
     if found is not None:
@@ -79,13 +84,35 @@ def find_model(path: str, *, base_dir: Path | None, models_root: Path | None) ->
     if not _HUB_ID.fullmatch(path):
         fix = "give a directory, relative to the matrix file or below models_root of site.yaml"
         raise SourceMissing(_nowhere(path, candidates), fix)
-    cache = hub_cache() / f"models--{path.replace('/', '--')}"
-    if (cache / "snapshots").is_dir():
+    if hub_snapshot(path, revision) is not None:
         return path
+    what, option = printable(path), ""
+    if revision is not None:
+        what, option = f"{what} at revision {printable(revision)}", f" --revision {revision}"
     raise SourceMissing(
-        f"{printable(path)} is neither a directory nor in the hub's cache",
-        f"fetch it first (`hf download {path}`), or put it below models_root of site.yaml",
+        f"{what} is neither a directory nor in the hub's cache {hub_cache()}",
+        f"fetch it first (`hf download {path}{option}`), or put it below models_root of site.yaml",
     )
+
+
+def hub_snapshot(path: str, revision: str | None) -> Path | None:
+    """Return the hub cache's directory of a model at a revision, None when it is not there.
+
+    A revision is a commit, or a name that stands for one; None: `main`.
+    """
+    cache = hub_cache() / f"models--{path.replace('/', '--')}"
+    commit = revision or "main"
+    reference = safe_join(cache / "refs", commit)
+    try:
+        if reference is not None and reference.is_file():
+            commit = reference.read_text(encoding="utf-8").strip()
+        snapshot = safe_join(cache / "snapshots", commit) if commit else None
+        # Not only the name: a download that broke off at once leaves an empty directory.
+        if snapshot is not None and snapshot.is_dir() and any(snapshot.iterdir()):
+            return snapshot
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None
 
 
 def find_input(path: str, *, base_dir: Path | None, data_root: Path | None) -> Path:

@@ -34,7 +34,7 @@ def model_source(
     """Return the model's directory or hub id, None for `model.config`. Raises `Misconfigured`."""
     if model.path is None:
         return None
-    found = _find_model("model.path", model.path, base_dir, models_root)
+    found = _find_model("model.path", model.path, base_dir, models_root, model.revision)
     if isinstance(found, Path):
         files = sources.model_files(found)
         _check_unchanged(f"model.path {model.path!r}", files, model.content_digest)
@@ -49,12 +49,22 @@ def tokenizer_source(
     if path is None:
         return None
     key = "model.tokenizer.path" if model.tokenizer.path else "model.path"
-    return _find_model(key, path, base_dir, models_root)
+    revision = None if model.tokenizer.path else model.revision
+    found = _find_model(key, path, base_dir, models_root, revision)
+    # The model's own tokenizer is that of the same revision.
+    return found if isinstance(found, Path) else sources.hub_snapshot(found, revision) or found
 
 
-def _find_model(key: str, path: str, base_dir: str | None, models_root: str | None) -> Path | str:
+def _find_model(
+    key: str, path: str, base_dir: str | None, models_root: str | None, revision: str | None
+) -> Path | str:
     try:
-        return sources.find_model(path, base_dir=_path(base_dir), models_root=_path(models_root))
+        return sources.find_model(
+            path,
+            base_dir=_path(base_dir),
+            models_root=_path(models_root),
+            revision=revision,
+        )
     except sources.SourceMissing as error:
         raise Misconfigured(f"{key} {path!r}: {error}; {error.fix}") from error
 

@@ -34,10 +34,14 @@ _MAX_CONFIG_BYTES = 1 << 20
 
 def check_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -> Iterator[Finding]:
     """Yield what is wrong with the `model` section alone."""
-    for path, value in (("path", model.path), ("tokenizer.path", model.tokenizer.path)):
+    named = (
+        ("path", model.path, model.revision),
+        ("tokenizer.path", model.tokenizer.path, None),
+    )
+    for path, value, revision in named:
         if value is not None:
             try:
-                find_model(value, base_dir=base_dir, models_root=models_root)
+                find_model(value, base_dir=base_dir, models_root=models_root, revision=revision)
             except SourceMissing as error:
                 where = ("model", *path.split("."))
                 yield Finding(path=where, message=str(error), fix=error.fix)
@@ -154,7 +158,9 @@ def known_architecture(
     if model.path is None:
         return architecture_of(model.family, model.architecture)
     try:
-        found = find_model(model.path, base_dir=base_dir, models_root=models_root)
+        found = find_model(
+            model.path, base_dir=base_dir, models_root=models_root, revision=model.revision
+        )
         if not isinstance(found, Path):
             return None
         with (found / "config.json").open("rb") as file:

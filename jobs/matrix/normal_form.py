@@ -17,7 +17,9 @@ from jobs.spec import EngineSpec, LoraSpec, MethodSpec, ModelSpec, TaskSpec, Tra
 def normal_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -> ModelSpec:
     """Return a checked model in normal form. Raises OSError when its files cannot be read."""
     if model.path is not None:
-        found = find_model(model.path, base_dir=base_dir, models_root=models_root)
+        found = find_model(
+            model.path, base_dir=base_dir, models_root=models_root, revision=model.revision
+        )
         digest = content_digest(model_files(found)) if isinstance(found, Path) else None
         return model.model_copy(update={"content_digest": digest})
     architecture = architecture_of(model.family, model.architecture)

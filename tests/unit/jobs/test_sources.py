@@ -14,10 +14,13 @@ from jobs.sources import (
     content_digest,
     find_model,
     find_task,
+    hub_snapshot,
     shipped_tasks,
     split_file,
 )
+from jobs.spec import ModelSpec
 from tests.unit.jobs.matrices import BASE, load, write
+from worker.sources import tokenizer_source
 
 
 def task_directory(
@@ -89,10 +92,55 @@ def test_a_hub_model_must_be_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(SourceMissing) as caught:
         find_model("org/small", base_dir=tmp_path, models_root=None)
-    (tmp_path / "hub" / "models--org--small" / "snapshots").mkdir(parents=True)
+    cached(tmp_path / "hub", "c0ffee", ref="main")
 
     assert "hf download org/small" in caught.value.fix
     assert find_model("org/small", base_dir=tmp_path, models_root=None) == "org/small"
+
+
+def cached(hub: Path, commit: str, *, ref: str | None = None) -> Path:
+    """Put a commit of org/small into a hub cache, as the hub's client lays it out."""
+    model = hub / "models--org--small"
+    snapshot = model / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    if ref is not None:
+        (model / "refs").mkdir(exist_ok=True)
+        (model / "refs" / ref).write_text(commit)
+    return snapshot
+
+
+def test_the_very_revision_must_be_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attempts run offline: another revision that was fetched before does not help them."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    snapshot = cached(tmp_path / "hub", "c0ffee", ref="v2")
+    (tmp_path / "hub/models--org--small/snapshots/abc").mkdir()  # a download that broke off
+
+    def find(revision: str | None) -> Path | str:
+        return find_model("org/small", base_dir=None, models_root=None, revision=revision)
+
+    assert find("v2") == find("c0ffee") == "org/small"
+    assert hub_snapshot("org/small", "v2") == snapshot
+    for missing in (None, "v1", "abc", "../snapshots/c0ffee"):
+        with pytest.raises(SourceMissing):
+            find(missing)
+    with pytest.raises(SourceMissing) as caught:
+        find("v1")
+    assert "hf download org/small --revision v1" in caught.value.fix
+
+
+def test_the_models_own_tokenizer_is_of_the_models_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's `main` may have another vocabulary."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    cached(tmp_path / "hub", "11111", ref="main")
+    old = cached(tmp_path / "hub", "22222", ref="v1")
+    model = ModelSpec(family="decoder", path="org/small", revision="v1")
+
+    assert tokenizer_source(model, base_dir=None, models_root=None) == old
 
 
 @pytest.mark.parametrize(
