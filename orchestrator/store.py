@@ -14,11 +14,12 @@ from dataclasses import asdict
 from durable.clock import Clock
 from jobs.contract.records import Overrides, ResultRecord
 from jobs.spec import JobSpec
-from jobs.states import JobState, check_transition
+from jobs.states import IllegalTransition, JobState, check_transition
 from orchestrator.actions import RecordEnd, SeeTask
 from orchestrator.database import Database
 from orchestrator.facts import Blame, EndClass, EndFacts, Evidence
 from orchestrator.node_strikes import Exclusion
+from orchestrator.journal import Journal
 from orchestrator.schedulers.base import TaskKey
 
 ERROR_MESSAGE = 2000  # characters kept of an error
@@ -30,14 +31,14 @@ class Store:
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
         self._clock = clock
-        self._lease = 0
+        self._journal = Journal(database, clock)
         self._order = 0
 
     @contextmanager
     def writing(self, lease_epoch: int) -> Iterator[None]:
         """Write atomically under this lease. Raises `LeaseLost`."""
         with self.database.writing(lease_epoch):
-            self._lease = lease_epoch
+            self._journal.lease = lease_epoch
             yield
 
     # --- matrices and jobs
@@ -116,6 +117,28 @@ class Store:
         self.database.run("job_move", values)
         self.event("state", job=job, cause=cause, decision=f"{old} -> {new}: {reason}")
         return True
+
+    def move_all(
+        self, jobs: Sequence[str], *, old: JobState, new: JobState, reason: str, cause: str
+    ) -> None:
+        """Change the state of jobs that are all `old`, as `move` does, in two statements.
+
+        Raises `jobs.states.IllegalTransition`, also when a job has another state.
+        """
+        check_transition(old, new)
+        at = self._clock.wall()
+        common = {"state": new, "old": old, "reason": reason, "at": at}
+        moved = self.database.run_many("job_move", [{"id": job, **common} for job in jobs])
+        if moved != len(jobs):
+            raise IllegalTransition(f"{len(jobs) - moved} of {len(jobs)} jobs are not {old}")
+        decision = f"{old} -> {new}: {reason}"
+        about = [{"job": job} for job in jobs]
+        self._journal.append("state", about, cause=cause, decision=decision)
+
+    def explain(self, jobs: Sequence[str], reason: str) -> None:
+        """Say why jobs are as they are, where that is not what they say already."""
+        values = [{"id": job, "reason": reason} for job in jobs]
+        self.database.run_many("job_explain", values)
 
     def set_again(self, job: str, *, due_at: float, overrides: Overrides) -> None:
         """Say when and with what the job is handed over next."""
@@ -378,9 +401,7 @@ class Store:
         token: str | None = None,
     ) -> None:
         """Append to the journal."""
-        at = self._clock.wall()
-        values = {"at": at, "lease": self._lease, "job": job, "token": token, "kind": kind}
-        self.database.run("event_add", {**values, "cause": cause, "decision": decision})
+        self._journal.append(kind, [{"job": job, "token": token}], cause=cause, decision=decision)
 
     def open_jobs(self) -> int:
         """Return how many jobs are neither terminal nor held."""

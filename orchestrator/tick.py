@@ -17,6 +17,7 @@ from jobs.spec import JobSpec
 from jobs.states import JobState
 from orchestrator.actions import CancelTask, Kill, Notify, SeeProgress
 from orchestrator.applying import Applier, Decided, Effects
+from orchestrator.due import DueJob
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
@@ -28,7 +29,7 @@ from orchestrator.rows import TickReport
 from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, TaskKey, TaskState
 from orchestrator.settling import patience_of, settle_all
 from orchestrator.store import Store
-from orchestrator.submission import DueJob, HandOver, Submitter
+from orchestrator.submission import HandOver, Submitter
 from orchestrator.tick_recorder import TickRecorder
 
 CLOCK_JUMP_SECONDS = 30.0
