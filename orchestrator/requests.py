@@ -11,7 +11,6 @@ import hashlib
 import secrets
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from durable.faults import hit
-from durable.files import private_dir, publish_new
+from durable.files import private_dir, publish_all_new, publish_new
 from jobs.contract.paths import StateDir
 from jobs.contract.records import Record, read_record
 from jobs.spec import JobSpec, canonical_json
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from jobs.matrix import Matrix
 
 MAX_REQUEST_BYTES = 4 << 20
-WRITERS = 16
 DONE = "done"  # directory of carried-out requests
 
 
@@ -168,23 +166,14 @@ def write_matrix(state: StateDir, matrix: Matrix) -> str:
     Idempotent. Raises `jobs.snapshot.CodeRefused` when the code changed since it was read.
     """
     publish_snapshots(state, matrix.jobs)
-    missing = [spec for spec in matrix.jobs if not state.job(spec.id).spec.exists()]
     private_dir(state.jobs)
-    # Side by side: the filesystem's journal takes the fsyncs of several threads in one go.
-    with ThreadPoolExecutor(max_workers=WRITERS) as pool:
-        list(pool.map(lambda spec: _write_spec(state, spec), missing))
+    publish_all_new(state.jobs, {state.job(spec.id).spec: spec.to_json() for spec in matrix.jobs})
+    hit("submit.specs_written")
     record = _record(matrix)
     private_dir(state.matrices)
     publish_new(state.matrices / f"{record.digest}.json", record.to_json())
     hit("submit.matrix_written")
     return record.digest
-
-
-def _write_spec(state: StateDir, spec: JobSpec) -> None:
-    directory = state.job(spec.id)
-    private_dir(directory.path)
-    publish_new(directory.spec, spec.to_json())
-    hit("submit.spec_written")
 
 
 def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[JobSpec]]:
