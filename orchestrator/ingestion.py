@@ -22,6 +22,7 @@ class Ingestion:
     def __init__(self, store: Store, state: StateDir) -> None:
         self._store = store
         self._state = state
+        self.specs: dict[str, JobSpec] = {}  # of jobs that this process has taken in
 
     def run(self, *, lease_epoch: int) -> list[str]:
         """Carry out all requests, oldest first; return what happened, for people."""
@@ -77,16 +78,14 @@ class Ingestion:
         self._store.add_matrix(
             digest=record.digest, name=record.name, path=record.path, cells=record.cells
         )
-        new, again = 0, []
-        for position, spec in enumerate(specs):
-            if self._store.add_job(spec, matrix=record.digest, position=position):
-                new += 1
-            else:
-                # Asking for a job that was cancelled, or that no scheduler took, starts it
-                # again; a job that failed by a rule needs more than the same wish, and one that
-                # a person holds needs that person's word.
-                again += self._asked_for_again(spec.id)
-        return [f"{record.name}: {new} new jobs, {len(specs) - new} known", *again]
+        new = self._store.add_jobs(specs, matrix=record.digest)
+        self.specs.update((spec.id, spec) for spec in specs if spec.id in new)
+        # Asking for a job that was cancelled, or that no scheduler took, starts it again; a job
+        # that failed by a rule needs more than the same wish, and one that a person holds needs
+        # that person's word.
+        known = [spec.id for spec in specs if spec.id not in new]
+        again = [line for job in known for line in self._asked_for_again(job)]
+        return [f"{record.name}: {len(new)} new jobs, {len(known)} known", *again]
 
     def _cancel(self, job: str) -> list[str]:
         state = self._store.job_state(job)

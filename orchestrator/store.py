@@ -14,24 +14,22 @@ from dataclasses import asdict
 from durable.clock import Clock
 from jobs.contract.records import Overrides, ResultRecord
 from jobs.spec import JobSpec
-from jobs.states import IllegalTransition, JobState, check_transition
+from jobs.states import JobState, check_transition
 from orchestrator.actions import RecordEnd, SeeTask
 from orchestrator.database import Database
 from orchestrator.facts import Blame, EndClass, EndFacts, Evidence
+from orchestrator.many_jobs import ManyJobs
 from orchestrator.node_strikes import Exclusion
-from orchestrator.journal import Journal
 from orchestrator.schedulers.base import TaskKey
 
 ERROR_MESSAGE = 2000  # characters kept of an error
 
 
-class Store:
+class Store(ManyJobs):
     """The database as the lease holder uses it."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self._clock = clock
-        self._journal = Journal(database, clock)
+        super().__init__(database, clock)
         self._order = 0
 
     @contextmanager
@@ -56,28 +54,6 @@ class Store:
         at = self._clock.wall()
         values = {"digest": digest, "name": name, "path": path, "cells": cells, "at": at}
         self.database.run("matrix_add", values)
-
-    def add_job(self, spec: JobSpec, *, matrix: str, position: int) -> bool:
-        """Remember a job of a matrix; False when the job was known."""
-        added = self.database.run(
-            "job_add",
-            {
-                "id": spec.id,
-                "name": spec.name,
-                "spec": spec.to_json().decode(),
-                "at": self._clock.wall(),
-                "total_steps": spec.semantic.total_steps,
-            },
-        )
-        values = {"matrix": matrix, "job": spec.id, "position": position}
-        self.database.run("matrix_job_add", values)
-        if added:
-            self.event("new", job=spec.id, cause=f"matrix {matrix}", decision="NEW")
-        return bool(added)
-
-    def job_ids(self) -> frozenset[str]:
-        """Return the ids of all jobs."""
-        return frozenset(row["id"] for row in self.database.rows("job_ids"))
 
     def job_state(self, job: str) -> JobState:
         """Return a job's state."""
@@ -117,28 +93,6 @@ class Store:
         self.database.run("job_move", values)
         self.event("state", job=job, cause=cause, decision=f"{old} -> {new}: {reason}")
         return True
-
-    def move_all(
-        self, jobs: Sequence[str], *, old: JobState, new: JobState, reason: str, cause: str
-    ) -> None:
-        """Change the state of jobs that are all `old`, as `move` does, in two statements.
-
-        Raises `jobs.states.IllegalTransition`, also when a job has another state.
-        """
-        check_transition(old, new)
-        at = self._clock.wall()
-        common = {"state": new, "old": old, "reason": reason, "at": at}
-        moved = self.database.run_many("job_move", [{"id": job, **common} for job in jobs])
-        if moved != len(jobs):
-            raise IllegalTransition(f"{len(jobs) - moved} of {len(jobs)} jobs are not {old}")
-        decision = f"{old} -> {new}: {reason}"
-        about = [{"job": job} for job in jobs]
-        self._journal.append("state", about, cause=cause, decision=decision)
-
-    def explain(self, jobs: Sequence[str], reason: str) -> None:
-        """Say why jobs are as they are, where that is not what they say already."""
-        values = [{"id": job, "reason": reason} for job in jobs]
-        self.database.run_many("job_explain", values)
 
     def set_again(self, job: str, *, due_at: float, overrides: Overrides) -> None:
         """Say when and with what the job is handed over next."""

@@ -61,7 +61,7 @@ class Tick:
         self._submitter = Submitter(store, state, clock, site)
         self._rounds = Rounds(state)
         self._recorder = TickRecorder(state, scheduler_named)
-        self._specs: dict[str, JobSpec] = {}
+        self._specs = self._ingestion.specs  # parsed once
         self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
         self._last: tuple[float, float] | None = None  # wall, monotonic
         self.last_hand_over = HandOver()
