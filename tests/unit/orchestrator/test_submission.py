@@ -262,3 +262,17 @@ def test_a_permanent_refusal_holds_the_jobs_with_the_fix(world: World) -> None:
 
     world.submit()
     assert len(world.task_keys()) == 3
+
+
+def test_no_secret_of_the_environment_gets_into_the_state_directory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the database nor tasks.json nor a spec: others may read a backup of them."""
+    monkeypatch.setenv("WANDB_API_KEY", "canary-of-a-secret")
+
+    world.submit()
+    world.tick()
+
+    kept = [path for path in world.home.rglob("*") if path.is_file()]
+    assert len(kept) > len(SPECS)
+    assert [path for path in kept if b"canary-of-a-secret" in path.read_bytes()] == []
