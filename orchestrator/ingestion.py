@@ -22,7 +22,7 @@ class Ingestion:
     def __init__(self, store: Store, state: StateDir) -> None:
         self._store = store
         self._state = state
-        self.specs: dict[str, JobSpec] = {}  # of jobs that this process has taken in
+        self.specs: dict[str, JobSpec] = {}  # that this process has published or taken in
 
     def run(self, *, lease_epoch: int) -> list[str]:
         """Carry out all requests, oldest first; return what happened, for people."""
@@ -47,7 +47,7 @@ class Ingestion:
             try:
                 wish = requests.read(self._state, name)
                 prepared = (
-                    requests.read_matrix(self._state, wish.matrix)
+                    requests.read_matrix(self._state, wish.matrix, written=self.specs)
                     if isinstance(wish, requests.SubmitWish)
                     else None
                 )

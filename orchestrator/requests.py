@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -160,14 +160,20 @@ def set_aside(state: StateDir, name: str) -> None:
     path.rename(path.with_name(f"{name}.rejected"))
 
 
-def write_matrix(state: StateDir, matrix: Matrix) -> str:
+def write_matrix(
+    state: StateDir, matrix: Matrix, *, written: dict[str, JobSpec] | None = None
+) -> str:
     """Write a matrix, its code and its jobs' specs durably; return the record's digest.
 
-    Idempotent. Raises `jobs.snapshot.CodeRefused` when the code changed since it was read.
+    Idempotent. Adds to `written` the specs whose spec.json did not exist before, by id.
+    Raises `jobs.snapshot.CodeRefused` when the code changed since it was read.
     """
     publish_snapshots(state, matrix.jobs)
     private_dir(state.jobs)
-    publish_all_new(state.jobs, {state.job(spec.id).spec: spec.to_json() for spec in matrix.jobs})
+    specs = {state.job(spec.id).spec: spec for spec in matrix.jobs}
+    new = publish_all_new(state.jobs, {path: spec.to_json() for path, spec in specs.items()})
+    if written is not None:
+        written.update((specs[path].id, specs[path]) for path in new)
     hit("submit.specs_written")
     record = _record(matrix)
     private_dir(state.matrices)
@@ -176,9 +182,12 @@ def write_matrix(state: StateDir, matrix: Matrix) -> str:
     return record.digest
 
 
-def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[JobSpec]]:
+def read_matrix(
+    state: StateDir, digest: str, *, written: Mapping[str, JobSpec] | None = None
+) -> tuple[MatrixRecord, Sequence[JobSpec]]:
     """Return a written matrix with the specs of its jobs, in its order.
 
+    `written`: specs that this process itself has published, so that they need not be read.
     Raises `BadRequest` when it, or a spec that it names, is missing or broken.
     """
     if not digest.isalnum():
@@ -189,6 +198,9 @@ def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[Jo
         raise BadRequest(f"{path} is missing")
     specs = []
     for job in record.jobs:
+        if written is not None and job in written:
+            specs.append(written[job])
+            continue
         spec = state.job(job).spec
         try:
             specs.append(JobSpec.model_validate_json(spec.read_bytes()))

@@ -177,8 +177,9 @@ class Service:
         """
         plan = self.plan(matrices)
         names = []
+        written = self._ticker.specs if self._ticker else None
         for matrix in matrices:
-            digest = requests.write_matrix(self.state, matrix)
+            digest = requests.write_matrix(self.state, matrix, written=written)
             names.append(requests.post(self.state, requests.SubmitWish(matrix=digest)))
         report = self._carried_out(names)
         ids = {spec.id for spec in plan.jobs}

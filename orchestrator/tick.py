@@ -61,7 +61,7 @@ class Tick:
         self._submitter = Submitter(store, state, clock, site)
         self._rounds = Rounds(state)
         self._recorder = TickRecorder(state, scheduler_named)
-        self._specs = self._ingestion.specs  # parsed once
+        self.specs = self._ingestion.specs  # parsed once, or written by this process
         self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
         self._last: tuple[float, float] | None = None  # wall, monotonic
         self.last_hand_over = HandOver()
@@ -194,9 +194,9 @@ class Tick:
     # --- from rows to facts
 
     def _spec(self, job: str) -> JobSpec:
-        if job not in self._specs:
-            self._specs[job] = self._store.spec_of(job)
-        return self._specs[job]
+        if job not in self.specs:
+            self.specs[job] = self._store.spec_of(job)
+        return self.specs[job]
 
     def _due(self) -> list[DueJob]:
         return [
