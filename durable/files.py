@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 from durable import faults
+from durable.syncing import FilesystemSync
 
 _FILE_MODE = 0o600
 _DIR_MODE = 0o700
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+FEW_FILES = 32  # up to here fsyncs are cheaper than writing back all that a filesystem has
+WRITERS = 16
 TEMPORARY_SUFFIX = ".orch-tmp"  # leftovers of a crash; readers of a directory skip these
 
 
@@ -67,6 +71,79 @@ def publish_new(path: Path, data: bytes) -> bool:
     # Also after "exists already": the caller may act on it, so its entry must survive too.
     fsync_dir(path.parent)
     return published
+
+
+def publish_all_new(root: Path, files: Mapping[Path, bytes]) -> frozenset[Path]:
+    """Publish many files below `root`; a name that exists already stays as it is.
+
+    Return those that were published here. When it returns, all names and contents are durable, also
+    those that a killed predecessor left behind. As with `publish_new` no name ever leads to a part
+    of its content, not even after a power cut: every content is durable before the first name
+    appears. Missing parents are created with mode 0700. One sync of the filesystem before and one
+    after the names replace the fsyncs where they may (`durable.syncing`). Raises OSError; then some
+    names may exist, whole.
+    """
+    whole = FilesystemSync.open(root) if len(files) >= FEW_FILES else None
+    if whole is None:
+        # Side by side: the filesystem's journal takes the fsyncs of several threads in one go.
+        with ThreadPoolExecutor(max_workers=WRITERS) as pool:
+            published = list(pool.map(lambda item: _publish_in(*item), files.items()))
+        return frozenset(path for path, new in zip(files, published, strict=True) if new)
+    try:
+        return _publish_at_once(whole, root, files)
+    finally:
+        whole.close()
+
+
+def _publish_at_once(
+    whole: FilesystemSync, root: Path, files: Mapping[Path, bytes]
+) -> frozenset[Path]:
+    staged: dict[Path, Path] = {}
+    published: list[Path] = []
+    try:
+        for path, data in files.items():
+            if not _is_fresh(path.parent, root):
+                if path.exists():
+                    continue
+                if path.parent.stat().st_dev != whole.device:  # another filesystem is mounted there
+                    published += [path] if publish_new(path, data) else []
+                    continue
+            staged[path] = temporary = _temporary(path)
+            _write_new(temporary, data, sync=False)
+        faults.hit("publish_all.before_sync")
+        if staged:
+            whole.sync()
+        faults.hit("publish_all.after_sync")
+        for path, temporary in staged.items():
+            published += [path] if _link(temporary, path) else []
+            temporary.unlink()
+            faults.hit("publish_all.linked")
+    except BaseException:
+        for temporary in staged.values():
+            _discard(temporary)
+        raise
+    whole.sync()  # the names, also those that were there
+    return frozenset(published)
+
+
+def _is_fresh(directory: Path, root: Path) -> bool:
+    """Create a directory; return whether it is new and surely on the filesystem of `root`."""
+    try:
+        directory.mkdir(mode=_DIR_MODE)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        directory.mkdir(mode=_DIR_MODE, parents=True, exist_ok=True)
+        return False
+    return directory.parent == root
+
+
+def _publish_in(path: Path, data: bytes) -> bool:
+    private_dir(path.parent)
+    if not path.exists():
+        return publish_new(path, data)
+    fsync_dir(path.parent)
+    return False
 
 
 def publish_dir(

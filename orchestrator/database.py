@@ -108,10 +108,12 @@ class Database:
         self._check_writing(name)
         return int(self._connection.execute(statements()[name], values).lastrowid or 0)
 
-    def run_many(self, name: str, values: Sequence[Mapping[str, Any]]) -> None:
-        """Run the named statement once per mapping, inside `writing`."""
+    def run_many(self, name: str, values: Sequence[Mapping[str, Any]]) -> int:
+        """Run the named statement once per mapping, inside `writing`; return all changed rows."""
         self._check_writing(name)
-        self._connection.executemany(statements()[name], values)
+        if not values:
+            return 0
+        return self._connection.executemany(statements()[name], values).rowcount
 
     def _check_writing(self, name: str) -> None:
         if not self._connection.in_transaction:

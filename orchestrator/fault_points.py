@@ -18,7 +18,7 @@ FAULT_POINTS: dict[str, str] = {
     "lease.taken": "a new lease epoch is committed, instance.json does not know",
     "lease.recorded": "instance.json knows the new lease epoch, no tick has begun",
     "snapshot.copied": "a snapshot of the user's code is copied and checked, it has no name yet",
-    "submit.spec_written": "a job's spec.json exists, nobody has asked for the job",
+    "submit.specs_written": "every spec.json exists, durably; no matrix record names them",
     "submit.matrix_written": "specs and matrix record exist, nobody has asked for them",
     "request.posted": "the wish is durable, nobody has read it",
     "ingest.before_commit": "a wish is read, nothing of it is committed",

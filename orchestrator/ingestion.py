@@ -23,6 +23,7 @@ class Ingestion:
     def __init__(self, store: Store, state: StateDir) -> None:
         self._store = store
         self._state = state
+        self.specs: dict[str, JobSpec] = {}  # that this process has published or taken in
 
     def run(self, *, lease_epoch: int) -> list[str]:
         """Carry out all requests, oldest first; return what happened, for people."""
@@ -47,7 +48,7 @@ class Ingestion:
             try:
                 wish = requests.read(self._state, name)
                 prepared = (
-                    requests.read_matrix(self._state, wish.matrix)
+                    requests.read_matrix(self._state, wish.matrix, written=self.specs)
                     if isinstance(wish, requests.SubmitWish)
                     else None
                 )
@@ -86,20 +87,16 @@ class Ingestion:
             cells=record.cells,
             max_in_flight=record.max_in_flight,
         )
-        new, again = 0, []
         priorities = record.priorities or tuple(spec.run.priority for spec in specs)
-        for position, (spec, priority) in enumerate(zip(specs, priorities, strict=True)):
-            if self._store.add_job(
-                spec, matrix=record.digest, position=position, priority=priority
-            ):
-                new += 1
-            else:
-                # Asking for a job that was cancelled, or that no scheduler took, starts it
-                # again; a job that failed by a rule needs more than the same wish, and one that
-                # a person holds needs that person's word.
-                again += self._asked_for_again(spec.id)
+        new = self._store.add_jobs(specs, matrix=record.digest, priorities=priorities)
+        self.specs.update((spec.id, spec) for spec in specs if spec.id in new)
+        # Asking for a job that was cancelled, or that no scheduler took, starts it again; a job
+        # that failed by a rule needs more than the same wish, and one that a person holds needs
+        # that person's word.
+        known = [spec.id for spec in specs if spec.id not in new]
+        again = [line for job in known for line in self._asked_for_again(job)]
         take_needs(self._store.database, record)
-        return [f"{record.name}: {new} new jobs, {len(specs) - new} known", *again]
+        return [f"{record.name}: {len(new)} new jobs, {len(known)} known", *again]
 
     def _prune(self, names: Sequence[str]) -> list[str]:
         # Asked of the store, not of the verb: meanwhile another matrix may want a job.

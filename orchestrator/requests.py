@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from durable.faults import hit
-from durable.files import private_dir, publish_new
+from durable.files import private_dir, publish_all_new, publish_new
 from jobs.contract.paths import StateDir
 from jobs.contract.records import Record, read_record
 from jobs.spec import JobSpec, canonical_json
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_BYTES = 4 << 20
 MAX_MATRIX_BYTES = 64 << 20  # a million ids and what they need
-WRITERS = 16
 DONE = "done"  # directory of carried-out requests
 
 
@@ -195,17 +193,21 @@ def set_aside(state: StateDir, name: str) -> None:
     path.rename(path.with_name(f"{name}.rejected"))
 
 
-def write_matrix(state: StateDir, matrix: Matrix) -> str:
+def write_matrix(
+    state: StateDir, matrix: Matrix, *, written: dict[str, JobSpec] | None = None
+) -> str:
     """Write a matrix, its code and its jobs' specs durably; return the record's digest.
 
-    Idempotent. Raises `jobs.snapshot.CodeRefused` when the code changed since it was read.
+    Idempotent. Adds to `written` the specs whose spec.json did not exist before, by id.
+    Raises `jobs.snapshot.CodeRefused` when the code changed since it was read.
     """
     publish_snapshots(state, matrix.jobs)
-    missing = [spec for spec in matrix.jobs if not state.job(spec.id).spec.exists()]
     private_dir(state.jobs)
-    # Side by side: the filesystem's journal takes the fsyncs of several threads in one go.
-    with ThreadPoolExecutor(max_workers=WRITERS) as pool:
-        list(pool.map(lambda spec: _write_spec(state, spec), missing))
+    specs = {state.job(spec.id).spec: spec for spec in matrix.jobs}
+    new = publish_all_new(state.jobs, {path: spec.to_json() for path, spec in specs.items()})
+    if written is not None:
+        written.update((specs[path].id, specs[path]) for path in new)
+    hit("submit.specs_written")
     record = _record(matrix)
     private_dir(state.matrices)
     publish_new(state.matrices / f"{record.digest}.json", record.to_json())
@@ -213,16 +215,12 @@ def write_matrix(state: StateDir, matrix: Matrix) -> str:
     return record.digest
 
 
-def _write_spec(state: StateDir, spec: JobSpec) -> None:
-    directory = state.job(spec.id)
-    private_dir(directory.path)
-    publish_new(directory.spec, spec.to_json())
-    hit("submit.spec_written")
-
-
-def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[JobSpec]]:
+def read_matrix(
+    state: StateDir, digest: str, *, written: Mapping[str, JobSpec] | None = None
+) -> tuple[MatrixRecord, Sequence[JobSpec]]:
     """Return a written matrix with the specs of its jobs, in its order.
 
+    `written`: specs that this process itself has published, so that they need not be read.
     Raises `BadRequest` when it, or a spec that it names, is missing or broken.
     """
     if not digest.isalnum():
@@ -233,6 +231,9 @@ def read_matrix(state: StateDir, digest: str) -> tuple[MatrixRecord, Sequence[Jo
         raise BadRequest(f"{path} is missing")
     specs = []
     for job in record.jobs:
+        if written is not None and job in written:
+            specs.append(written[job])
+            continue
         spec = state.job(job).spec
         try:
             specs.append(JobSpec.model_validate_json(spec.read_bytes()))

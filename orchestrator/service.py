@@ -175,8 +175,9 @@ class Service:
         planner = Planner(self._database, self.state)
         plan = planner.plan(matrices)
         names = []
+        written = self._ticker.specs if self._ticker else None
         for matrix in planner.resolve(matrices):
-            digest = requests.write_matrix(self.state, matrix)
+            digest = requests.write_matrix(self.state, matrix, written=written)
             names.append(requests.post(self.state, requests.SubmitWish(matrix=digest)))
         if prune and plan.removed:
             wish = requests.PruneWish(matrices=tuple({m.name: None for m in matrices}))

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from jobs.contract.records import Overrides, ResultRecord
-from jobs.spec import JobSpec, seed_block
+from jobs.spec import JobSpec
 from jobs.states import JobState, check_transition
 from orchestrator.actions import SeeTask
 from orchestrator.facts import Evidence
@@ -37,35 +37,6 @@ class Store(StoredEnds):
         values = {"digest": digest, "name": name, "path": path, "cells": cells}
         values |= {"at": self._clock.wall(), "max_in_flight": max_in_flight}
         self.database.run("matrix_add", values)
-
-    def add_job(
-        self, spec: JobSpec, *, matrix: str, position: int, priority: int | None = None
-    ) -> bool:
-        """Remember a job of a matrix; False when the job was known.
-
-        The newest matrix that names a job gives its priority (default: the spec's).
-        """
-        priority = spec.run.priority if priority is None else priority
-        added = self.database.run(
-            "job_add",
-            {
-                "id": spec.id,
-                "name": spec.name,
-                "spec": spec.to_json().decode(),
-                "at": self._clock.wall(),
-                "total_steps": spec.semantic.total_steps,
-                "matrix": matrix,
-                "priority": priority,
-                "seed_block": seed_block(spec.semantic),
-            },
-        )
-        if not added:
-            self.database.run("job_priority", {"id": spec.id, "priority": priority})
-        values = {"matrix": matrix, "job": spec.id, "position": position}
-        self.database.run("matrix_job_add", values)
-        if added:
-            self.event("new", job=spec.id, cause=f"matrix {matrix}", decision="NEW")
-        return bool(added)
 
     def job_state(self, job: str) -> JobState:
         """Return a job's state."""

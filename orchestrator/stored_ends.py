@@ -14,26 +14,25 @@ from durable.clock import Clock
 from orchestrator.actions import RecordEnd
 from orchestrator.database import Database
 from orchestrator.facts import Blame, EndClass, EndFacts
+from orchestrator.many_jobs import ManyJobs
 from orchestrator.node_strikes import Exclusion
 from orchestrator.schedulers.base import TaskKey
 
 ERROR_MESSAGE = 2000  # characters kept of an error
 
 
-class StoredEnds:
+class StoredEnds(ManyJobs):
     """Ends, stops, kept-off nodes and the journal."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
-        self.database = database
-        self._clock = clock
-        self._lease = 0
+        super().__init__(database, clock)
         self._order = 0
 
     @contextmanager
     def writing(self, lease_epoch: int) -> Iterator[None]:
         """Write atomically under this lease. Raises `LeaseLost`."""
         with self.database.writing(lease_epoch):
-            self._lease = lease_epoch
+            self._journal.lease = lease_epoch
             yield
 
     def event(
@@ -46,9 +45,7 @@ class StoredEnds:
         token: str | None = None,
     ) -> None:
         """Append to the journal."""
-        at = self._clock.wall()
-        values = {"at": at, "lease": self._lease, "job": job, "token": token, "kind": kind}
-        self.database.run("event_add", {**values, "cause": cause, "decision": decision})
+        self._journal.append(kind, [{"job": job, "token": token}], cause=cause, decision=decision)
 
     def add_end(self, job: str, end: RecordEnd, *, key: TaskKey) -> None:
         """Record how an attempt ended; once per epoch."""

@@ -18,6 +18,7 @@ from jobs.states import JobState
 from orchestrator.actions import CancelTask, Kill, Notify, SeeProgress
 from orchestrator.admission import MAX_IN_FLIGHT
 from orchestrator.applying import Applier, Decided, Effects
+from orchestrator.due import DueJob
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
@@ -29,7 +30,7 @@ from orchestrator.rows import TickReport
 from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, TaskKey, TaskState
 from orchestrator.settling import patience_of, settle_all
 from orchestrator.store import Store
-from orchestrator.submission import DueJob, HandOver, Submitter
+from orchestrator.submission import HandOver, Submitter
 from orchestrator.tick_recorder import TickRecorder
 from orchestrator.waiting_jobs import choose_due, remember_full, remembered_full
 
@@ -64,7 +65,7 @@ class Tick:
         self._submitter = Submitter(store, state, clock, site)
         self._rounds = Rounds(state)
         self._recorder = TickRecorder(state, scheduler_named)
-        self._specs: dict[str, JobSpec] = {}
+        self.specs = self._ingestion.specs  # parsed once, or written by this process
         self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
         self._last: tuple[float, float] | None = None  # wall, monotonic
         self.last_hand_over = HandOver()
@@ -199,9 +200,9 @@ class Tick:
     # --- from rows to facts
 
     def _spec(self, job: str) -> JobSpec:
-        if job not in self._specs:
-            self._specs[job] = self._store.spec_of(job)
-        return self._specs[job]
+        if job not in self.specs:
+            self.specs[job] = self._store.spec_of(job)
+        return self.specs[job]
 
     def _due(self, lease_epoch: int) -> list[DueJob]:
         """Return the jobs that may go now, in their order; remember which limits keep others."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jobs.contract.records import TasksRecord
 from jobs.spec import ResourcesSpec
@@ -132,11 +132,15 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The scheduler does not have it. `permanent`: no repetition can help."""
+    """The scheduler does not have it. `permanent`: no repetition can help.
+
+    `limit`: it was too much at once; fewer tasks, or the same ones later, may pass.
+    """
 
     reason: str
     permanent: bool
     hint: str = ""
+    limit: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +151,14 @@ class Uncertain:
 
 
 SubmitOutcome = Accepted | Refused | Uncertain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A check without effect found nothing against a submission."""
+
+
+CheckOutcome = Passed | Refused | Unreachable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,4 +213,32 @@ class Scheduler(Protocol):
 
     def undelay(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
         """Remove the begin time that a requeue left behind."""
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A scheduler that can say beforehand whether it would take a resource group at all."""
+
+    def check_key(self, request: SubmitRequest) -> str:
+        """Return what an answer of `check` holds for: equal keys get equal answers."""
+        ...
+
+    def check(self, request: SubmitRequest) -> CheckOutcome:
+        """Ask, without effect. Only a `Refused` that is permanent is evidence."""
+        ...
+
+
+@runtime_checkable
+class SubmitLimits(Protocol):
+    """A scheduler that knows how much it takes."""
+
+    @property
+    def chunk_limit(self) -> int:
+        """Tasks that one submission may have."""
+        ...
+
+    @property
+    def submit_limit(self) -> int | None:
+        """Tasks that may be there at once; None: nobody says."""
         ...

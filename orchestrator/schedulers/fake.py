@@ -26,10 +26,12 @@ from orchestrator.schedulers.base import (
     Absent,
     Accepted,
     Answer,
+    CheckOutcome,
     EarlierRun,
     Found,
     Known,
     Observation,
+    Passed,
     Refused,
     SubmitOutcome,
     SubmitRequest,
@@ -68,6 +70,7 @@ class FakeScheduler:
 
     name = "fake"
     chunk_limit = 500
+    submit_limit: int | None = None  # what it says of itself
 
     def __init__(
         self,
@@ -78,6 +81,8 @@ class FakeScheduler:
     ) -> None:
         self.patience = patience or Patience()
         self.next_submit: deque[str] = deque()
+        self.max_submit: int | None = None  # what it really takes, tasks that are not over
+        self.check_answer: CheckOutcome = Passed()
         self.unreachable = 0  # so many questions (find, observe, cancel …) fail
         self.garbled = 0  # so many listings are nonsense
         self.log: list[tuple[str, object]] = []
@@ -102,9 +107,12 @@ class FakeScheduler:
         fault = self.next_submit.popleft() if self.next_submit else "accept"
         if fault not in SUBMIT_FAULTS:
             raise ValueError(f"next_submit: {fault!r} is none of {sorted(SUBMIT_FAULTS)}")
+        live = sum(task.state not in OVER for task in self._tasks)
+        if self.max_submit is not None and live + len(request.tasks.tasks) > self.max_submit:
+            return Refused(reason="QOSMaxSubmitJobPerUserLimit", permanent=False, limit=True)
         match fault:
             case "refuse":
-                return Refused(reason="QOSMaxSubmitJobPerUserLimit", permanent=False)
+                return Refused(reason="Requested nodes are busy", permanent=False)
             case "refuse_for_ever":
                 return Refused(
                     reason="invalid partition", permanent=True, hint="fix `partition` in site.yaml"
@@ -115,6 +123,15 @@ class FakeScheduler:
         if fault == "lost_ack":
             return Uncertain(reason="Socket timed out on send/recv operation")
         return Accepted(scheduler_id=scheduler_id)
+
+    def check_key(self, request: SubmitRequest) -> str:
+        """Return the resources in words."""
+        return f"{request.ranks} {request.resources}"
+
+    def check(self, request: SubmitRequest) -> CheckOutcome:
+        """Answer as scripted."""
+        self.log.append(("check", self.check_key(request)))
+        return self.check_answer
 
     def find(self, token: str) -> Found | Unreachable:
         """Search all tasks by token."""

@@ -43,6 +43,7 @@ class LocalScheduler:
 
     name = "local"
     chunk_limit = 500
+    submit_limit = None
     # Its answers come from files that it alone writes: silence is evidence at once.
     patience = Patience(absent_answers=1, absent_seconds=0.0, find_answers=1, quiet_seconds=0.0)
 

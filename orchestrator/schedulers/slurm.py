@@ -6,6 +6,7 @@ docs/slurm.md.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from orchestrator.facts import Patience
 from orchestrator.recordings import HeardText
 from orchestrator.schedulers.base import (
     OVER,
+    CheckOutcome,
     Found,
     Observation,
     Refused,
@@ -35,12 +37,14 @@ from orchestrator.schedulers.slurm_answers import (
     ours,
 )
 from orchestrator.schedulers.slurm_commands import Broken, run
+from orchestrator.schedulers.slurm_limits import LimitReader
 from orchestrator.schedulers.slurm_look import Looks
 from orchestrator.schedulers.slurm_nodes import ROOT, SlurmNodes
 from orchestrator.schedulers.slurm_options import (
     Unfit,
     batch_template,
     carries,
+    checked_options,
     excluded_nodes,
     job_name,
     sbatch_options,
@@ -55,13 +59,16 @@ from orchestrator.schedulers.slurm_queries import (
     read_accounts,
 )
 from orchestrator.schedulers.slurm_replay import recorded
-from orchestrator.schedulers.slurm_submit import SBATCH_SECONDS, submit_script, write_script
+from orchestrator.schedulers.slurm_submit import (
+    SBATCH_SECONDS,
+    check_options,
+    submit_script,
+    write_script,
+)
 from orchestrator.site_schema import Site
 
 CONTROL_SECONDS = 20.0
 SCANCEL_AT_ONCE = 200  # ids in one call
-DEFAULT_MAX_ARRAY = 1001
-LARGEST_CHUNK = 1000
 REVOKED_FOR = timedelta(seconds=3)
 
 
@@ -88,19 +95,34 @@ class SlurmScheduler:
         self._nodes = SlurmNodes(self.site, clock or SystemClock())
         # What squeue and sacct said to the last observation, for the recordings.
         self.heard: list[Heard] = []
-        self._chunk_limit: int | None = None
+        self._limits = LimitReader(self.site, clock or SystemClock())
 
     @property
     def chunk_limit(self) -> int:
         """Tasks that one submission may have: below the cluster's MaxArraySize."""
-        if self._chunk_limit is None:
-            said = run(["scontrol", "show", "config"], seconds=CONTROL_SECONDS)
-            text = "" if isinstance(said, Broken) else said.out
-            match = re.search(r"^MaxArraySize\s*=\s*([0-9]{1,9})$", text, re.MULTILINE)
-            if match is None:
-                return DEFAULT_MAX_ARRAY - 1  # ask again the next time
-            self._chunk_limit = max(1, min(LARGEST_CHUNK, int(match[1]) - 1))
-        return self._chunk_limit
+        return self._limits.cluster().chunk
+
+    @property
+    def submit_limit(self) -> int | None:
+        """Tasks that this user may have at once, where accounting says so and it is enforced."""
+        return self._limits.submit_limit()
+
+    def check_key(self, request: SubmitRequest) -> str:
+        """Return a digest of the options without what names a submission."""
+        try:
+            plain = replace(request, exclude_nodes=())  # of the moment; never a refusal's cause
+            words = sorted(checked_options(sbatch_options(plain, self.site)))
+        except Unfit as error:
+            words = [str(error)]
+        return hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
+
+    def check(self, request: SubmitRequest) -> CheckOutcome:
+        """Ask `sbatch --test-only`; only a name that Slurm does not take is a refusal."""
+        try:
+            options = sbatch_options(replace(request, exclude_nodes=()), self.site)
+        except Unfit as error:
+            return _unfit(error)
+        return check_options(checked_options(options))
 
     def submit(self, request: SubmitRequest) -> SubmitOutcome:
         """Write batch.sh and hand it to sbatch.
@@ -117,14 +139,14 @@ class SlurmScheduler:
             options = sbatch_options(request, self.site)
             body = script_body(request, self.site, python=sys.executable, template=batch_template())
         except Unfit as error:
-            return Refused(reason=str(error), permanent=True, hint="site.yaml, or ORCH_HOME")
+            return _unfit(error)
         try:
             script = write_script(Path(request.directory), options, body)
         except OSError as error:
             return Refused(reason=f"batch.sh could not be written: {error}", permanent=False)
         hit("slurm.script_written")
         try:
-            return submit_script(script)
+            return submit_script(script, tasks=len(request.tasks.tasks))
         finally:
             self._looks.drop()
 
@@ -291,6 +313,10 @@ class SlurmScheduler:
         pattern = re.compile(rf"{name}\.[0-9]+")  # not .batch, which is the script
         steps = sorted(word for word in listed if pattern.fullmatch(word))
         return steps or f"{name} has not started its ranks yet"
+
+
+def _unfit(error: Unfit) -> Refused:
+    return Refused(reason=str(error), permanent=True, hint="site.yaml, or ORCH_HOME")
 
 
 def _signal(number: str, steps: Sequence[str]) -> str | None:

@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_OUTPUT_BYTES = 64 << 20  # a listing of 300,000 tasks; more is not an answer
+LOOK_SECONDS = 0.2  # how old news on stderr may be, where it matters
+# sbatch sleeps a second or two before it repeats a refused request (measured: 2 s).
+SLEEPS_AT_LEAST = 1.0
 # Variables that change what a command asks for or prints. SLURM_CONF says which cluster.
 _STRIPPED = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_", "SRUN_")
 _KEPT = frozenset({"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
@@ -34,6 +37,7 @@ class Broken:
 
     reason: str
     started: bool  # False: it surely had no effect
+    asleep: bool = False  # ended while it slept after a refusal: it surely had no effect
     out: str = ""
     err: str = ""
 
@@ -50,8 +54,14 @@ def command_environment(environment: Mapping[str, str] | None = None) -> dict[st
     return {**kept, **fixed}
 
 
-def run(argv: Sequence[str], *, seconds: float, cwd: str | None = None) -> Ran | Broken:
-    """Run a command to its end, for at most `seconds` and `MAX_OUTPUT_BYTES` of output."""
+def run(
+    argv: Sequence[str], *, seconds: float, cwd: str | None = None, sleeps: str | None = None
+) -> Ran | Broken:
+    """Run a command to its end, for at most `seconds` and `MAX_OUTPUT_BYTES` of output.
+
+    `sleeps`: words on stderr by which the command says that it was refused and will sleep and ask
+    again. It is ended at once then; `asleep` says that it surely had not asked again.
+    """
     try:
         process = subprocess.Popen(
             list(argv),
@@ -66,43 +76,78 @@ def run(argv: Sequence[str], *, seconds: float, cwd: str | None = None) -> Ran |
     except OSError as error:
         return Broken(reason=f"{argv[0]}: {error.strerror or error}", started=False)
     with process:
-        out, err, why = _collect(process, seconds)
+        talk = _Talk(process, seconds, sleeps)
+        why = talk.listen()
+        out, err = talk.texts()
         if why is not None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return Broken(reason=f"{argv[0]}: {why}", started=True, out=out, err=err)
+            reason = f"{argv[0]}: {why}"
+            return Broken(reason=reason, started=True, asleep=talk.still_asleep(), out=out, err=err)
         code = process.returncode
     if code < 0:
         return Broken(reason=f"{argv[0]}: killed by signal {-code}", started=True, out=out, err=err)
     return Ran(code=code, out=out, err=err)
 
 
-def _collect(process: subprocess.Popen[bytes], seconds: float) -> tuple[str, str, str | None]:
-    """Return stdout, stderr and why the process must be ended (None: it has ended)."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    texts = {process.stdout: bytearray(), process.stderr: bytearray()}
-    deadline = time.monotonic() + seconds
-    why: str | None = None
-    with selectors.DefaultSelector() as selector:
-        for stream in texts:
-            selector.register(stream, selectors.EVENT_READ)
-        while selector.get_map() and why is None:
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready:
-                why = f"no answer within {seconds:g} s"
-            for key, _ in ready:
-                stream = process.stdout if key.fileobj is process.stdout else process.stderr
-                chunk = os.read(key.fd, 1 << 16)
-                texts[stream] += chunk
-                if not chunk:
-                    selector.unregister(stream)
-                if len(texts[stream]) > MAX_OUTPUT_BYTES:
-                    why = f"more than {MAX_OUTPUT_BYTES} bytes of output"
-    if why is None:
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            why = f"no end within {seconds:g} s"
-    out, err = (bytes(texts[s]).decode("utf-8", "replace") for s in texts)
-    return out, err, why
+class _Talk:
+    """What a process says, until it ends or must be ended."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], seconds: float, sleeps: str | None
+    ) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._process = process
+        self._seconds = seconds
+        self._sleeps = sleeps.encode() if sleeps else None
+        self._out, self._err = process.stdout, process.stderr
+        self._texts = {process.stdout: bytearray(), process.stderr: bytearray()}
+        self._awake_at: float | None = None  # it had not said yet that it sleeps
+
+    def texts(self) -> tuple[str, str]:
+        """Return stdout and stderr."""
+        out, err = (bytes(self._texts[s]).decode("utf-8", "replace") for s in self._texts)
+        return out, err
+
+    def still_asleep(self) -> bool:
+        """Return whether the process, which has ended by now, cannot have woken up before."""
+        return self._awake_at is not None and (time.monotonic() - self._awake_at < SLEEPS_AT_LEAST)
+
+    def listen(self) -> str | None:
+        """Return why the process must be ended (None: it has ended)."""
+        deadline = time.monotonic() + self._seconds
+        why: str | None = None
+        with selectors.DefaultSelector() as selector:
+            for stream in self._texts:
+                selector.register(stream, selectors.EVENT_READ)
+            looked = time.monotonic()
+            while selector.get_map() and why is None:
+                before, looked = looked, time.monotonic()
+                patience = max(0.0, deadline - looked)
+                if self._sleeps is not None:
+                    patience = min(patience, LOOK_SECONDS)
+                ready = selector.select(patience)
+                if not ready and time.monotonic() >= deadline:
+                    why = f"no answer within {self._seconds:g} s"
+                for key, _ in ready:
+                    why = self._read(key.fd, selector) or why
+                if self._sleeps is not None and self._sleeps in self._texts[self._err]:
+                    self._awake_at = before
+                    why = "refused for now; it would sleep and ask again"
+        if why is None:
+            try:
+                self._process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                why = f"no end within {self._seconds:g} s"
+        return why
+
+    def _read(self, descriptor: int, selector: selectors.BaseSelector) -> str | None:
+        stream = self._out if self._out.fileno() == descriptor else self._err
+        chunk = os.read(descriptor, 1 << 16)
+        self._texts[stream] += chunk
+        if not chunk:
+            selector.unregister(stream)
+        if len(self._texts[stream]) > MAX_OUTPUT_BYTES:
+            return f"more than {MAX_OUTPUT_BYTES} bytes of output"
+        return None

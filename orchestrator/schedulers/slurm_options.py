@@ -88,6 +88,19 @@ def sbatch_options(request: SubmitRequest, site: Site) -> dict[str, str | int | 
     return options
 
 
+# What tells submissions of one resource group apart; it cannot decide whether Slurm takes them.
+_OF_ONE_SUBMISSION = frozenset({"job-name", "comment", "array", "chdir", "output", "open-mode"})
+
+
+def checked_options(options: Options) -> list[str]:
+    """Return the options that a resource group shares, as words of a command line."""
+    return [
+        f"--{key}" if value is True else f"--{key}={value}"
+        for key, value in options.items()
+        if key not in _OF_ONE_SUBMISSION
+    ]
+
+
 def _nodes(request: SubmitRequest) -> Options:
     nodes = request.resources.nodes
     if nodes is None:

@@ -6,7 +6,7 @@ leaves is one of three: it has the job, it refused it, or nobody knows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,24 @@ from typing import Any
 from durable.faults import hit
 from durable.files import publish_file
 from jobs.contract.paths import SubmissionDir
-from orchestrator.schedulers.base import Accepted, Refused, SubmitOutcome, Uncertain
+from orchestrator.schedulers.base import (
+    Accepted,
+    CheckOutcome,
+    Passed,
+    Refused,
+    SubmitOutcome,
+    Uncertain,
+    Unreachable,
+)
 from orchestrator.schedulers.slurm_commands import Broken, Ran, run
 from orchestrator.schedulers.slurm_parse import parse_submitted
-from orchestrator.schedulers.slurm_refusals import refusal
+from orchestrator.schedulers.slurm_refusals import named_refusal, refusal
 
 SBATCH_SECONDS = 60.0
+CHECK_SECONDS = 20.0
+# At MaxJobCount sbatch repeats a refused request for two minutes by itself; we wait better.
+SLEEPS = "sleeping and retrying"
+FULL = "Slurm takes no more jobs now (MaxJobCount)"
 
 
 def write_script(directory: Path, options: Mapping[str, str | int | bool], body: str) -> Path:
@@ -38,15 +50,16 @@ def write_script(directory: Path, options: Mapping[str, str | int | bool], body:
     return Path(str(executor._submit_command(body).submission_file))
 
 
-def submit_script(script: Path) -> SubmitOutcome:
-    """Run sbatch on a batch script."""
+def submit_script(script: Path, *, tasks: int = 1) -> SubmitOutcome:
+    """Run sbatch on the batch script of so many tasks."""
     hit("slurm.before_sbatch")
-    answer = run(["sbatch", "--parsable", str(script)], seconds=SBATCH_SECONDS)
+    command = ["sbatch", "--parsable", str(script)]
+    answer = run(command, seconds=SBATCH_SECONDS, sleeps=SLEEPS)
     hit("slurm.after_sbatch")
-    return outcome(answer)
+    return outcome(answer, tasks=tasks)
 
 
-def outcome(answer: Ran | Broken) -> SubmitOutcome:
+def outcome(answer: Ran | Broken, *, tasks: int = 1) -> SubmitOutcome:
     """Return what an answer of sbatch means. Pure.
 
     Only a job id and nothing else is an acceptance, only a refusal that Slurm's sources know is
@@ -57,14 +70,32 @@ def outcome(answer: Ran | Broken) -> SubmitOutcome:
             return Refused(
                 reason=answer.reason, permanent=False, hint="is Slurm's sbatch on this machine?"
             )
+        if answer.asleep:
+            return Refused(
+                reason=FULL, permanent=False, limit=True, hint="more is submitted as jobs end"
+            )
         return Uncertain(reason=_with_words(answer.reason, answer.err))
     job_id = parse_submitted(answer.out) if answer.code == 0 else None
     if job_id is not None:
         return Accepted(scheduler_id=job_id)
     if answer.code == 0:
         return Uncertain(reason=f"sbatch printed {answer.out[:120]!a} instead of a job id")
-    known = refusal(answer.err)
+    known = refusal(answer.err, tasks=tasks)
     return known or Uncertain(reason=_with_words(f"sbatch left with {answer.code}", answer.err))
+
+
+def check_options(words: Sequence[str]) -> CheckOutcome:
+    """Run `sbatch --test-only` with these options: nothing is submitted."""
+    # all on the command line: it prints to stderr, and what it says of a script is the same
+    command = ["sbatch", "--test-only", "--output=/dev/null", *words, "--wrap=true"]
+    answer = run(command, seconds=CHECK_SECONDS)
+    if isinstance(answer, Broken):
+        return Unreachable(reason=_with_words(answer.reason, answer.err))
+    if answer.code == 0:
+        return Passed()
+    known = named_refusal(answer.err)
+    said = f"sbatch --test-only left with {answer.code}"
+    return known or Unreachable(reason=_with_words(said, answer.err))
 
 
 def _with_words(reason: str, stderr: str) -> str:

@@ -25,6 +25,9 @@ WHERE id = :id AND state = :old;
 -- name: job_reason
 UPDATE jobs SET reason = :reason WHERE id = :id;
 
+-- name: job_explain
+UPDATE jobs SET reason = :reason WHERE id = :id AND reason <> :reason;
+
 -- name: job_again
 UPDATE jobs SET due_at = :due_at, overrides = :overrides WHERE id = :id;
 

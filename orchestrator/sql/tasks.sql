@@ -13,6 +13,16 @@ UPDATE submissions SET unseen = :unseen WHERE token = :token;
 SELECT token, scheduler, state, created_at, unseen FROM submissions
 WHERE state IN ('intent', 'uncertain') ORDER BY created_at;
 
+-- name: options_check
+INSERT INTO checked_options (digest, at) VALUES (:digest, :at) ON CONFLICT (digest) DO NOTHING;
+
+-- name: options_checked
+SELECT 1 FROM checked_options WHERE digest = :digest;
+
+-- name: live_count
+SELECT count(*) FROM tasks t JOIN submissions s ON s.token = t.token
+WHERE t.live = 1 AND s.scheduler = :scheduler;
+
 -- name: task_add
 INSERT INTO tasks (token, idx, job) VALUES (:token, :idx, :job);
 

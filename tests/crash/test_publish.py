@@ -10,11 +10,13 @@ import pytest
 from durable.files import (
     TEMPORARY_SUFFIX,
     private_dir,
+    publish_all_new,
     publish_dir,
     publish_file,
     publish_new,
     write_durable,
 )
+from durable.syncing import FilesystemSync
 from tests.crash.warm_child import FAILED, KILLED, WarmChild
 
 pytestmark = pytest.mark.crash
@@ -37,6 +39,15 @@ def move(root: str) -> None:
     staged = private_dir(Path(root) / "staged" / "inner")
     write_durable(staged / "file", NEW)
     publish_dir(staged.parent, Path(root) / "final")
+
+
+MANY = 40
+
+
+def publish_many(root: str) -> None:
+    """Child: publish files in directories of their own."""
+    files = {Path(root) / "all" / f"{n:02d}" / "file": NEW for n in range(MANY)}
+    publish_all_new(private_dir(Path(root) / "all"), files)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +121,36 @@ def test_publish_new(
     assert action == "kill" or leftovers(tmp_path) == []
     assert publish_new(tmp_path / "claim", OLD) is not exists
     assert (tmp_path / "claim").read_bytes() == (NEW if exists else OLD)
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [
+        ("publish_all.before_sync", 0),
+        ("files.before_syncfs", 0),
+        ("publish_all.after_sync", 0),
+        ("publish_all.linked", 1),
+    ],
+)
+def test_publish_all_new(
+    child: WarmChild, tmp_path: Path, point: str, action: str, count: int
+) -> None:
+    """No name appears before every content is durable; each is whole; a repetition completes."""
+    whole = FilesystemSync.open(tmp_path)
+    if whole is None:
+        pytest.skip("this filesystem is synced file by file, as by publish_new")
+    whole.close()
+    interrupt(child, tmp_path, "publish_many", point, action)
+    folders = sorted((tmp_path / "all").iterdir())
+    there = [folder / "file" for folder in folders if (folder / "file").exists()]
+    assert len(there) == count
+    assert {path.read_bytes() for path in there} <= {NEW}
+    assert action == "kill" or [name for folder in folders for name in leftovers(folder)] == []
+
+    publish_many(str(tmp_path))
+    assert {(folder / "file").read_bytes() for folder in folders} == {NEW}
+    assert len(folders) == MANY
 
 
 @pytest.mark.parametrize("action", ACTIONS)

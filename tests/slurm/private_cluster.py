@@ -40,6 +40,11 @@ STUB = Path(__file__).with_name("stub_rank.py")
 @cache
 def private_cluster() -> PrivateCluster | str:
     """Return the cluster of this process, started at the first call, or why there is none."""
+    return start_cluster(ClusterOptions(nodes=NODES, grace=GRACE, kill_wait=KILL_WAIT))
+
+
+def start_cluster(options: ClusterOptions) -> PrivateCluster | str:
+    """Start a cluster that ends with this process, or return why there can be none."""
     why_not = missing()
     if why_not is not None:
         return why_not
@@ -51,14 +56,19 @@ def private_cluster() -> PrivateCluster | str:
     down = f"cat; exec {sys.executable} -P -m orchestrator.devcluster down --purge --dir {root}"
     guard = subprocess.Popen(["sh", "-c", down], stdin=subprocess.PIPE, start_new_session=True)
     atexit.register(guard.communicate)
-    cluster.up(ClusterOptions(nodes=NODES, grace=GRACE, kill_wait=KILL_WAIT))
+    cluster.up(options)
     return cluster
 
 
 @pytest.fixture
 def slurm_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateCluster]:
     """The run's private Slurm, with SLURM_CONF set; no job is left behind."""
-    cluster = private_cluster()
+    yield point_at(private_cluster(), monkeypatch)
+    clear()
+
+
+def point_at(cluster: PrivateCluster | str, monkeypatch: pytest.MonkeyPatch) -> PrivateCluster:
+    """Let Slurm's commands speak to this cluster; skip, in CI fail, where there is none."""
     if isinstance(cluster, str):
         if os.environ.get("CI"):
             pytest.fail(f"CI must run the Slurm tests, but {cluster}")
@@ -66,8 +76,7 @@ def slurm_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[PrivateCluster]:
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_CONF", str(cluster.paths.slurm_conf))
-    yield cluster
-    clear()
+    return cluster
 
 
 def slurm(*argv: str) -> str:

@@ -197,7 +197,7 @@ def test_real_refusals_are_permanent_and_name_the_key(
 
 def test_a_thousand_tasks_are_observed_with_one_query(stub_jobs: StubJobs) -> None:
     """A full chunk: submitted at once, listed at once, cancelled at once."""
-    count = stub_jobs.scheduler.chunk_limit
+    count = 1000
     (spec,) = stub_jobs.specs(1, steps=1)
     request = stub_jobs.request([spec] * count)
     outcome = stub_jobs.scheduler.submit(request)
@@ -212,7 +212,7 @@ def test_a_thousand_tasks_are_observed_with_one_query(stub_jobs: StubJobs) -> No
     seconds = time.monotonic() - started
     print(f"\nobserving {count} tasks took {seconds:.3f} s")
 
-    assert count == 1000
+    assert stub_jobs.scheduler.chunk_limit >= count
     assert all(isinstance(answer, Known) for answer in answers.values())
     assert sum(a.state is T.HELD for a in answers.values() if isinstance(a, Known)) > 900
     assert set(stub_jobs.scheduler.cancel(keys).values()) == {None}

@@ -102,6 +102,9 @@ def main() -> int:
     command = Path(sys.argv[0]).name
     with (HERE / "calls.log").open("a") as log:
         log.write(json.dumps([command, *sys.argv[1:]]) + "\n")
+    if command == "sbatch" and "--test-only" in sys.argv:
+        sys.stderr.write("sbatch: Job 1 to start at 2026-01-01T00:00:00 using 1 processors\n")
+        return 0  # a question, not a submission: it takes no step
     step = next_step(command)
     out = globals()[command](step)
     out = step.get("stdout", step.get("before", "") + out)

@@ -24,8 +24,7 @@ def store(tmp_path: Path) -> Store:
     store = Store(database, FakeClock())
     with store.writing(1):
         store.add_matrix(digest="d", name="m", path="m.yaml", cells=2)
-        for position in (0, 1):
-            store.add_job(make_spec(position), matrix="d", position=position)
+        store.add_jobs([make_spec(0), make_spec(1)], matrix="d", priorities=[0, 0])
     return store
 
 

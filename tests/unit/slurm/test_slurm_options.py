@@ -20,7 +20,7 @@ from orchestrator.schedulers.slurm_options import (
     script_body,
 )
 from orchestrator.schedulers.slurm_submit import write_script
-from orchestrator.site_schema import Site
+from orchestrator.site_schema import Gpus, MailTo, Site
 from tests.unit.slurm.requests import TOKEN, request
 
 PYTHON = "/opt/python/bin/python"
@@ -181,6 +181,9 @@ def test_no_value_of_a_submission_runs_as_shell(tmp_path: Path, field: str, evil
         Site.model_construct(exclude="a\ntouch canary"),
         Site.model_construct(extra={"hint": "a\ntouch canary"}),
         Site.model_construct(extra={"hint\ntouch canary": "a"}),
+        Site.model_construct(mail=MailTo.model_construct(user="a\ntouch canary", types=("END",))),
+        Site.model_construct(mail=MailTo.model_construct(user="a@b", types=("END\ntouch canary",))),
+        Site.model_construct(gpus=Gpus.model_construct(style="gres", type="a\ntouch canary")),
         Site.model_construct(container_prefix=("a\ntouch canary",)),
         Site.model_construct(python="/a\ntouch canary"),
         Site.model_construct(scratch_root="/a\ntouch canary"),
@@ -191,7 +194,50 @@ def test_no_value_of_a_site_that_slipped_past_its_schema_runs_as_shell(
 ) -> None:
     """The last door checks once more (`model_construct` skips the schema)."""
     with pytest.raises(Unfit):
-        script(tmp_path, site)
+        script(tmp_path, site, ranks=1, resources={"gpus_per_rank": 1})
+
+
+HARMLESS_WORDS = [
+    "$(touch canary)",
+    "`touch canary`",
+    "a;touch canary",
+    "a b",
+    "%x",
+    "-n",
+    "'",
+    '"',
+]
+
+
+@pytest.mark.parametrize("word", HARMLESS_WORDS)
+@pytest.mark.parametrize("key", ["account", "qos", "partition", "reservation", "constraint"])
+def test_a_directive_that_bash_reads_as_a_comment_stays_one(
+    tmp_path: Path, key: str, word: str
+) -> None:
+    """Whatever printable text stands behind `#SBATCH`, bash runs the whole script without it."""
+    value: Any = (word,) if key == "partition" else word
+    site = Site.model_construct(python="/bin/true", **{key: value})
+    text = script(tmp_path, site)
+    directives = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+
+    done = subprocess.run(["bash"], input=directives, text=True, capture_output=True, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "canary").exists()
+    assert text.count("#SBATCH") == len(re.findall(r"^#SBATCH --", text, re.MULTILINE))
+
+
+def test_nothing_of_the_submitters_environment_is_in_the_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """slurmctld keeps the script and the exported environment in clear: tokens stay out of both."""
+    monkeypatch.setenv("WANDB_API_KEY", "canary-of-a-secret")
+    monkeypatch.setenv("HF_TOKEN", "canary-of-a-secret")
+
+    text = script(tmp_path, Site())
+
+    assert "canary-of-a-secret" not in text
+    assert re.search(r"^#SBATCH --export=NONE$", text, re.MULTILINE)
 
 
 @given(st.text(max_size=40))

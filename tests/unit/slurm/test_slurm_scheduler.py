@@ -239,24 +239,6 @@ def test_find_looks_into_accounting_when_the_queue_is_empty(
     assert scheduler.find(TOKEN) == Found(scheduler_ids=("9",))
 
 
-@pytest.mark.parametrize(
-    ("config", "limit"),
-    [
-        ("MaxArraySize            = 1001", 1000),
-        ("MaxArraySize            = 200001", 1000),
-        ("MaxArraySize            = 101", 100),
-        ("", 1000),
-    ],
-)
-def test_the_chunk_limit_is_read_from_the_cluster(
-    commands: CommandStubs, scheduler: SlurmScheduler, config: str, limit: int
-) -> None:
-    """An index must stay below MaxArraySize; without an answer Slurm's default counts."""
-    commands.write("scontrol", f"echo '{config}'")
-
-    assert scheduler.chunk_limit == limit
-
-
 @given(output=st.binary(max_size=200))
 @settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
