@@ -24,12 +24,13 @@ def ensure_watcher(
     backend: str,
     site: Path | None = None,
     options: Sequence[str] = (),
+    until_idle: bool = True,
     clock: Clock | None = None,
     argv: Sequence[str] | None = None,
 ) -> Watcher:
-    """Start `orch watch --until-idle` unless a watcher is alive; return who watches.
+    """Start `orch watch` unless a watcher is alive; return who watches.
 
-    It leaves by itself when no job is open; then the answer is not alive, and that is fine.
+    `until_idle`: it leaves by itself when no job is open; then the answer may be not alive.
     What it prints goes to `watch.log`. Two callers at once start two, of which one holds the
     lease and the other leaves. `options`: further options of `orch watch`.
     """
@@ -38,8 +39,13 @@ def ensure_watcher(
     watcher = read_watcher(state, clock)
     if watcher.alive:
         return watcher
-    command = [*(argv or (sys.executable, "-P", "-m", "orchestrator")), "watch", "--until-idle"]
-    command += ["--backend", backend]
+    command = [
+        *(argv or (sys.executable, "-P", "-m", "orchestrator")),
+        "watch",
+        "--backend",
+        backend,
+    ]
+    command += ["--until-idle"] if until_idle else []
     command += ["--site", str(site)] if site else []
     child = _spawn([*command, *options], state)
     deadline = clock.monotonic() + START_SECONDS

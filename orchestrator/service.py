@@ -25,6 +25,7 @@ from orchestrator.facts import Limits
 from orchestrator.instance import require_database
 from orchestrator.interval import CLUSTER, PACES, Interval, Pace
 from orchestrator.lease import Lease, read_watcher
+from orchestrator.leaving import asked_to_leave, forget_request
 from orchestrator.planning import Planner
 from orchestrator.reading import NotFound, Reading
 from orchestrator.rows import EventRow, JobRow, Plan, ResultRow, SubmitReport, TickReport, Watcher
@@ -331,7 +332,8 @@ class Service:
         on_tick: Callable[[TickReport], None],
         stop: threading.Event,
     ) -> None:
-        """Hold the lease and tick until `stop` is set, or nothing is left (`until_idle`).
+        """Hold the lease and tick until `stop` is set, nothing is left (`until_idle`), or until
+        `orch watch --stop` asks this watcher, from whichever host, to leave.
 
         Raises as `tick`.
         """
@@ -354,6 +356,8 @@ class Service:
                 seconds = interval.after(self._clock.monotonic(), changed=changed)
                 awakening.expect(ticker.running)
                 woken = self._pause(seconds, awakening, stop)
+            if asked_to_leave(self.state, lease.epoch):
+                forget_request(self.state)
         finally:
             self._lease = None
             lease.release()
@@ -366,6 +370,9 @@ class Service:
     def _pause(self, seconds: float, awakening: Awakening, stop: threading.Event) -> bool:
         """Wait until it is time to look again; return whether something ended the wait early."""
         while seconds > 0 and not stop.wait(min(AWAKE_SECONDS, seconds)):
+            if self._lease is not None and asked_to_leave(self.state, self._lease.epoch):
+                stop.set()
+                break
             seconds -= AWAKE_SECONDS
             if seconds > 0 and awakening.is_due():
                 return True

@@ -126,6 +126,16 @@ class MailTo(SiteModel):
     types: Annotated[tuple[Word, ...], BeforeValidator(_as_list)] = ("FAIL",)
 
 
+class WatcherSite(SiteModel):
+    """How `orch watch --as-job` asks for its job; what is not said is as for every job."""
+
+    account: Word | None = None
+    qos: Word | None = None
+    partition: Word | None = None
+    time_limit_minutes: Annotated[int, Field(ge=10)] | None = None  # default: the partition's
+    memory_mb: Annotated[int, Field(ge=64)] = 1024
+
+
 class PreemptionFacts(SiteModel):
     """What the cluster does at preemption, for people and for `orch doctor`."""
 
@@ -161,6 +171,7 @@ class Site(SiteModel):
     state_root: AbsolutePath | None = None
     scratch_root: AbsolutePath | None = None
     preemption: PreemptionFacts = PreemptionFacts()
+    watcher: WatcherSite = WatcherSite()
 
     @field_validator("extra")
     @classmethod
@@ -215,6 +226,7 @@ _EFFECTS = {
     "state_root": "the state directory, unless ORCH_HOME says otherwise",
     "scratch_root": "checkpoints, and caches of libraries inside the allocation",
     "preemption": "what is known of this cluster's preemption",
+    "watcher": "what the job of orch watch --as-job asks for",
 }
 
 

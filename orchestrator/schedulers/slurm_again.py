@@ -68,12 +68,12 @@ def _duration(text: str | None) -> timedelta | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Answer by exit code: 0 requeue, 1 do not."""
     parser = argparse.ArgumentParser(prog="python -m orchestrator.schedulers.slurm_again")
-    parser.add_argument("--submission", type=Path, required=True)
-    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--submission", type=Path)  # without: only Slurm's record is asked
+    parser.add_argument("--index", type=int, default=0)
     parser.add_argument("--restarts", type=int, required=True)
     options = parser.parse_args(arguments)
     decision = slurm_allows(sys.stdin.read(1 << 20), restarts=options.restarts)
-    if isinstance(decision, Again):
+    if isinstance(decision, Again) and options.submission is not None:
         try:
             decision = judge(options.submission, options.index, options.restarts)
         except (OSError, ValueError) as error:  # records that cannot be read are ValueErrors

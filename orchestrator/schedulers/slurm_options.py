@@ -76,13 +76,19 @@ def sbatch_options(request: SubmitRequest, site: Site) -> dict[str, str | int | 
         "time": need.time_limit_minutes,
         **_nodes(request),
         **_gpus(request, site),
-        **_site(site),
+        **site_options(site),
     }
     if words := excluded_nodes(site, request.exclude_nodes):
         options["exclude"] = words
     signal = _signal(need.time_limit_minutes * 60, request.grace_seconds)
     if signal is not None:
         options["signal"] = signal
+    return checked_options(options)
+
+
+def checked_options(options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+    """Return the options if each can stand in a batch script. Raises Unfit."""
+    _path(str(options["chdir"]), "the state directory")
     for key, value in options.items():
         _check(key, value)
     return options
@@ -125,7 +131,8 @@ def _gpus(request: SubmitRequest, site: Site) -> Options:
     return {"gres": f"gpu:{kind}{count}", **where}
 
 
-def _site(site: Site) -> Options:
+def site_options(site: Site) -> Options:
+    """Return what every job of this site asks for."""
     words = {
         "account": site.account,
         "qos": site.qos,

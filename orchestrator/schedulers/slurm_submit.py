@@ -128,12 +128,11 @@ def _executor_class() -> Any:
             return 2
 
         def _make_submission_file_text(self, command: str, uid: str) -> str:
-            """Leave out submitit's own signal where we ask for none."""
+            """Leave out submitit's own signal and time limit where we ask for none."""
             text = str(super()._make_submission_file_text(command, uid))
-            if "signal" in self.parameters["additional_parameters"]:
-                return text
-            lines = text.split("\n")
-            return "\n".join(line for line in lines if not line.startswith("#SBATCH --signal="))
+            asked = self.parameters["additional_parameters"]
+            unasked = tuple(f"#SBATCH --{k}=" for k in ("signal", "time") if k not in asked)
+            return "\n".join(line for line in text.split("\n") if not line.startswith(unasked))
 
         def _submit_command(self, command: str) -> _Written:
             """Write the script where people look for it, instead of submitting at once."""

@@ -25,8 +25,10 @@ ROOT = Path(__file__).parent.parent.parent
 COUNT = 3
 LOCAL_ONLY = {name for name in FAULT_POINTS if name.startswith("local.")}
 SLURM_ONLY = {name for name in FAULT_POINTS if name.startswith("slurm.")}  # tests/slurm
-# Others, swept by test files of their own: test_rebuild_killed, test_snapshot_killed.
-ELSEWHERE = {n for n in FAULT_POINTS if n.startswith(("rebuild.", "moved.", "snapshot."))}
+# Other verbs, each swept by a test file of its own: test_rebuild_killed, test_leaving,
+# test_watcher_job and test_snapshot_killed.
+VERBS = ("rebuild.", "moved.", "leave.", "watchjob.", "snapshot.")
+ELSEWHERE = {name for name in FAULT_POINTS if name.startswith(VERBS)}
 # Reached only with an unsettled submission, a cancel, a late kill or a broken result: see below.
 SPECIAL = {
     "settle.found",

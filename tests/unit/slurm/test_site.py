@@ -37,6 +37,7 @@ data_root: /data/sets
 state_root: /home/me/orch
 scratch_root: /scratch/me
 preemption: {mode: REQUEUE, grace_seconds: 120, kill_wait_seconds: 30}
+watcher: {partition: service, memory_mb: 300, time_limit_minutes: 60}
 """
 
 
