@@ -33,6 +33,7 @@ from orchestrator.store import Store
 from orchestrator.submission import HandOver, Submitter
 from orchestrator.tick_recorder import TickRecorder
 from orchestrator.waiting_jobs import choose_due, remember_full, remembered_full
+from orchestrator.waits import end_overlong_waits
 
 CLOCK_JUMP_SECONDS = 30.0
 
@@ -83,6 +84,7 @@ class Tick:
         lines += self._node_health.look(self._default, lease_epoch=lease_epoch)
         self._submitter.exclude_nodes = self._node_health.excluded
         lines += accept_late_results(self._store, self._state, lease_epoch=lease_epoch)
+        end_overlong_waits(self._store, self._clock, lease_epoch=lease_epoch)
         handed = self._submitter.hand_over(
             self._due(lease_epoch), self._default, lease_epoch=lease_epoch
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def state_of(orch: Orch, number: int) -> str:
 
 def test_several_jobs_are_held_and_released_by_one_command(orch: Orch, home: Path) -> None:
     """Names of one command may overlap; each job is meant once."""
-    later = 4e9  # nothing is handed over meanwhile: made-up specs are none
+    later = time.time() + 300  # nothing is handed over meanwhile: made-up specs are none
     local_state(home, {1: "NEW", 2: "RETRYING", 3: "NEW"}, due_at=later)
 
     held = orch("hold", job_id(1), job_id(2), job_id(1), "--json")
@@ -63,7 +64,7 @@ def test_retry_without_a_word_of_which_jobs_is_wrong_usage(orch: Orch, home: Pat
 
 def test_an_unknown_name_among_several_changes_nothing(orch: Orch, home: Path) -> None:
     """All names are looked up before anything is asked for."""
-    local_state(home, {1: "NEW"}, due_at=4e9)
+    local_state(home, {1: "NEW"}, due_at=time.time() + 300)
 
     outcome = orch("hold", job_id(1), "no-such-thing")
 
