@@ -12,7 +12,7 @@ is kept in a file, as a real one outlives the orchestrator that is killed.
 from __future__ import annotations
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -87,6 +87,7 @@ class FakeScheduler:
         self.garbled = 0  # so many listings are nonsense
         self.log: list[tuple[str, object]] = []
         self.node_names: tuple[str, ...] | None = None
+        self.accepted: Counter[str] = Counter()  # tasks that each job ever had
         self.on_notify: Callable[[TaskKey], None] | None = None
         self._clock = clock or FakeClock()
         self._path = path
@@ -294,6 +295,11 @@ class FakeScheduler:
         self._save()
         return scheduler_id
 
+    def add_stranger(self, task: FakeTask) -> None:
+        """Give a number to somebody else, as a controller does that has forgotten ours."""
+        self._tasks.append(task)
+        self._save()
+
     def hide(self, key: TaskKey, listings: int) -> None:
         """Leave a task out of the next listings."""
         task = self._find(key)
@@ -306,6 +312,7 @@ class FakeScheduler:
     def _accept(self, request: SubmitRequest) -> str:
         scheduler_id = self._new_id()
         for task in request.tasks.tasks:
+            self.accepted[task.job] += 1
             self._tasks.append(
                 FakeTask(
                     token=request.token,

@@ -1,18 +1,25 @@
 """A rank of 0.3 s that keeps the worker's contract on Slurm without torch.
 
-Rank 0 claims an epoch with the worker's own code, takes a step every `seconds_per_step`, beats, and
-on a notice "commits" a checkpoint of its step, leaves an exit record and 75. `stub.json` in the
-job's directory says how it differs from that:
+Rank 0 claims an epoch with the worker's own code, takes a step every `seconds_per_step`, beats,
+and on a notice commits a checkpoint of its step and leaves with 75. Checkpoints, fence and
+result are the real ones: staged, verified, committed by `checkpoints`. Its weights are a chain of
+digests, one link a step, so a result tells whether every step was taken once, in order, upon the
+state of the one before (`weights_after`). `stub.json` in the job's directory says how it differs:
 
+    seconds_per_step: x      0.3 by default
+    save_every: n            a checkpoint every n steps, too
     leave_at_once: true      leave with 75 before the first step, as a worker without progress does
     ignore_notice: true      go on when told to stop
     exit_code: n             leave with n after the first step
     seconds_to_save: x       between notice and leaving
+
+Its testimony, in the job's directory: starts.log, steps.log, commits.log and results.log.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import signal
@@ -21,10 +28,13 @@ import sys
 import time
 from pathlib import Path
 
-from durable.files import append_durable, publish_file
+from checkpoints.errors import Fenced
+from checkpoints.manifest import Environment, ManifestHeader, Parent, Position
+from checkpoints.store import CheckpointStore
+from durable.faults import hit
+from durable.files import append_durable, publish_file, publish_new
 from durable.processes import ProcessIdentity
-from jobs.contract.paths import AttemptDir, JobDir, SubmissionDir, checkpoint_name
-from jobs.contract.paths import parse_checkpoint_name as parse
+from jobs.contract.paths import AttemptDir, JobDir, SubmissionDir
 from jobs.contract.records import (
     EpochRecord,
     ExitRecord,
@@ -35,10 +45,25 @@ from jobs.contract.records import (
     TasksRecord,
 )
 from jobs.spec import JobSpec, semantic_digest
-from worker.claim import claim
+from worker.claim import check_fence, claim
 from worker.layout import Layout, read_layout
 
 NOTICES: list[float] = []
+STATE = "state.json"
+FIRST_WEIGHTS = "sha256:" + "0" * 64
+
+
+def next_weights(weights: str, step: int) -> str:
+    """Return the weights after one step upon others."""
+    return "sha256:" + hashlib.sha256(f"{weights} {step}".encode()).hexdigest()
+
+
+def weights_after(steps: int) -> str:
+    """Return what an uninterrupted run ends with."""
+    weights = FIRST_WEIGHTS
+    for step in range(1, steps + 1):
+        weights = next_weights(weights, step)
+    return weights
 
 
 def main() -> int:
@@ -59,6 +84,8 @@ def main() -> int:
     plan = json.loads((job.path / "stub.json").read_text())
     note = f"{layout.rank} of {layout.world_size} on {layout.hosts} local {layout.local_rank}"
     append_durable(job.path / "ranks.log", f"{note}\n".encode(), durable=False)
+    if job.result.exists():
+        return 0
     if layout.rank > 0:
         return follow(job, plan)
     return Rank(job, spec, plan, layout, tasks.token).run()
@@ -100,45 +127,102 @@ class Rank:
         )
         self.epoch = claim(job, wanted).epoch
         self.attempt: AttemptDir = job.attempt(self.epoch)
-        job.checkpoints.mkdir(exist_ok=True)
-        found = [p for p in (parse(path.name) for path in job.checkpoints.iterdir()) if p]
-        self.committed = self.step = max(found, default=(0, 0))[1]
+        self.store = CheckpointStore(
+            job.checkpoints, job=spec.id, spec_digest=semantic_digest(spec.semantic)
+        )
+        self.weights, self.step = FIRST_WEIGHTS, 0
+        self.parent: Parent | None = None
+        self.resume()
+        self.committed = self.step
         line = f"epoch {self.epoch} restart {layout.restart_count} from step {self.step}"
-        append_durable(job.path / "starts.log", f"{line}\n".encode(), durable=False)
+        self.testify("starts", line)
+
+    def resume(self) -> None:
+        """Take the newest checkpoint whose every byte is right."""
+        found = self.store.latest_verified(lambda report: self.testify("reports", report))
+        if found is not None:
+            state = json.loads(found.read_rank(0)[STATE])
+            self.step, self.weights = state["step"], state["weights"]
+            self.parent = Parent(name=found.name, digest=found.digest)
 
     def run(self) -> int:
-        """Take steps to the end or to a notice."""
+        """Take steps to the end or to a notice; an older epoch ends at its next commit."""
+        try:
+            return self.train()
+        except Fenced as error:
+            self.testify("fenced", f"{self.epoch}: {error}")
+            sys.stdout.write(f"orch: fenced: {error}\n")
+            return self.leave(Outcome.FENCED, 1)
+
+    def train(self) -> int:
+        """Take the steps that are left."""
         total = self.spec.semantic.train.steps
         if self.plan.get("leave_at_once"):
             return self.leave(Outcome.NO_PROGRESS, 75)
         while self.step < total:
             self.beat(total)
-            time.sleep(float(str(self.plan.get("seconds_per_step", 0.3))))
+            time.sleep(self.seconds("seconds_per_step", 0.3))
             if NOTICES and not self.plan.get("ignore_notice"):
-                time.sleep(float(str(self.plan.get("seconds_to_save", 0.2))))
-                self.commit()
+                time.sleep(self.seconds("seconds_to_save", 0.2))
+                self.commit("notice")
                 return self.leave(Outcome.SAVED, 75)
             self.step += 1
+            self.weights = next_weights(self.weights, self.step)
+            self.testify("steps", f"{self.epoch} {self.step}")
+            hit("loop.after_step")
             if "exit_code" in self.plan:
                 return int(str(self.plan["exit_code"]))
+            every = int(str(self.plan.get("save_every", 0)))
+            if every and self.step % every == 0 and self.step < total:
+                self.commit("periodic")
+        check_fence(self.job, self.epoch)
         result = ResultRecord(
             job=self.spec.id,
             spec_digest=semantic_digest(self.spec.semantic),
             epoch=self.epoch,
             exact=True,
             metrics={},
-            weights_digest="sha256:00",
+            weights_digest=self.weights,
             steps=total,
             trainable_parameters=1,
         )
-        publish_file(self.job.result, result.to_json())
+        if publish_new(self.job.result, result.to_json()):
+            self.testify("results", f"{self.epoch} {time.time()}")
         return self.leave(Outcome.COMPLETED, 0)
 
-    def commit(self) -> None:
-        """Make the step durable."""
-        name = checkpoint_name(step=self.step, epoch=self.epoch)
-        (self.job.checkpoints / name).mkdir()
+    def commit(self, kind: str) -> None:
+        """Make the step durable, if there is anything new. Raises `Fenced`."""
+        if self.step == self.committed:
+            check_fence(self.job, self.epoch)
+            return
+        shard = self.store.stage(step=self.step, epoch=self.epoch, rank=0)
+        shard.write(STATE, json.dumps({"step": self.step, "weights": self.weights}).encode())
+        header = ManifestHeader(
+            epoch=self.epoch,
+            step=self.step,
+            kind=kind,
+            parent=self.parent,
+            world_size=1,
+            engine={},
+            position=Position(samples=self.step, order_digest="sha256:" + "0" * 64),
+            states=("model",),
+            environment=Environment(versions={}, device_model="cpu", threads=1),
+        )
+        done = self.store.commit(
+            header, shard.finish(), fence=lambda: check_fence(self.job, self.epoch)
+        )
+        self.testify("commits", f"{self.epoch} {self.step} {time.time()}")
+        self.parent = Parent(name=done.name, digest=done.digest)
         self.committed = self.step
+        self.store.prune()
+
+    def seconds(self, key: str, default: float) -> float:
+        """Return a duration of the plan."""
+        return float(str(self.plan.get(key, default)))
+
+    def testify(self, what: str, line: str) -> None:
+        """Append a line to one of the job's testimonies."""
+        append_durable(self.job.path / f"{what}.log", f"{line}\n".encode(), durable=False)
 
     def beat(self, total: int) -> None:
         """Republish progress.json."""

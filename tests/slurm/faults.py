@@ -1,0 +1,153 @@
+"""What a hostile cluster does, by hand: to the private Slurm, its nodes, ranks and the watcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from random import Random
+
+from durable.processes import ProcessIdentity
+from jobs.contract.paths import JobDir
+from jobs.contract.records import BadRecord, EpochRecord, read_record
+from orchestrator.devcluster.cluster import PrivateCluster
+from orchestrator.devcluster.errors import ClusterError
+from tests.slurm.private_cluster import NODES, until
+
+
+class Faults:
+    """Each method does one thing and returns what it did in words; `heal` undoes what is left."""
+
+    def __init__(self, cluster: PrivateCluster, jobs: list[JobDir], random: Random) -> None:
+        self.cluster, self.jobs, self.random = cluster, jobs, random
+        self._later: list[threading.Timer] = []
+        self._busy: set[str] = set()  # daemons that are down or stopped just now
+
+    def preempt(self, seconds: float = 5.0, nodes: int | None = None) -> str:
+        """A job in `high` takes whole nodes for a while."""
+        count = nodes or self.random.randint(1, NODES - 1)
+        words = ["sbatch", "--partition=high", f"--nodes={count}", "--exclusive"]
+        words += ["--output=/dev/null", f"--wrap=sleep {seconds:g}"]
+        return f"preempt {count} nodes" if _asked(words) else "nothing"
+
+    def kill_ranks(self) -> str:
+        """SIGKILL reaches the ranks of one running task, as an administrator's script does."""
+        listed = _output(["squeue", "--noheader", "--steps", "--partition=low", "--format=%i"])
+        steps = [word for word in listed.split() if word.endswith(".0")]
+        if not steps:
+            return "nothing"
+        step = self.random.choice(steps)
+        return "kill ranks" if _asked(["scancel", "--signal=KILL", step]) else "nothing"
+
+    def stop_rank(self, seconds: float = 20.0) -> str:
+        """A rank stands still for a while: a machine that swaps, a frozen filesystem."""
+        identity = self._holder()
+        if identity is None:
+            return "nothing"
+        identity.signal(signal.SIGSTOP)
+        self._in(seconds, partial(identity.signal, signal.SIGCONT))
+        return "stop a rank"
+
+    def lose_node(self, seconds: float | None = None, node: str | None = None) -> str:
+        """A node's slurmd is gone, the payload lives on: it only looked dead (V8)."""
+        name = f"slurmd.{node or f'n{self.random.randint(1, NODES)}'}"
+        return self._kill(name, seconds or self.random.uniform(5, 45))
+
+    def kill_controller(self, seconds: float | None = None) -> str:
+        """slurmctld dies and comes back with what it had saved (V1)."""
+        return self._kill("slurmctld", seconds or self.random.uniform(1, 8))
+
+    def kill_accounting(self, seconds: float | None = None) -> str:
+        """slurmdbd is down for a while."""
+        return self._kill("slurmdbd", seconds or self.random.uniform(10, 40))
+
+    def stop_controller(self, seconds: float | None = None) -> str:
+        """slurmctld hangs: what it accepts now it acknowledges to nobody (V2)."""
+        if "slurmctld" in self._busy:
+            return "nothing"
+        pid = self.cluster.daemon_pid("slurmctld")
+        self._busy.add("slurmctld")
+        os.kill(pid, signal.SIGSTOP)
+
+        def go_on() -> None:
+            os.kill(pid, signal.SIGCONT)
+            self._busy.discard("slurmctld")
+
+        self._in(seconds or self.random.uniform(3, 15), go_on)
+        return "stop slurmctld"
+
+    def heal(self) -> None:
+        """Wait until everything that was to come back has come back."""
+        for timer in self._later:
+            timer.join()
+        until(self._everything_runs, "the controller to answer", seconds=120, every=1.0)
+
+    def _kill(self, daemon: str, seconds: float) -> str:
+        if daemon in self._busy:
+            return "nothing"
+        self._busy.add(daemon)
+        try:
+            os.kill(self.cluster.daemon_pid(daemon), signal.SIGKILL)
+        except (ClusterError, ProcessLookupError):
+            self._busy.discard(daemon)
+            return "nothing"
+        self._in(seconds, lambda: self._start(daemon))
+        return f"kill {daemon.partition('.')[0]}"
+
+    def _everything_runs(self) -> bool:
+        """Start what is down once more; slurmctld cannot begin while accounting is away."""
+        alive = self.cluster.status().daemons
+        nodes = [f"slurmd.n{number}" for number in range(1, NODES + 1)]
+        for daemon in ("slurmdbd", "slurmctld", *nodes):
+            if daemon not in alive:
+                with suppress(ClusterError), _BOOK:
+                    self.cluster.start_daemon(daemon)
+        return self.cluster.status().answers
+
+    def _start(self, daemon: str) -> None:
+        for _ in range(10):
+            with suppress(ClusterError):
+                with _BOOK:  # daemons.json is rewritten by each start
+                    self.cluster.start_daemon(daemon)
+                break
+            time.sleep(1)
+        self._busy.discard(daemon)
+
+    def _in(self, seconds: float, do: Callable[[], object]) -> None:
+        timer = threading.Timer(seconds, do)
+        timer.start()
+        self._later.append(timer)
+
+    def _holder(self) -> ProcessIdentity | None:
+        """Return a process that holds a job and runs."""
+        for job in self.random.sample(self.jobs, len(self.jobs)):
+            claims = sorted(job.epochs.glob("*.json")) if job.epochs.is_dir() else []
+            if not claims or job.result.exists():
+                continue
+            with suppress(BadRecord):
+                claim = read_record(claims[-1], EpochRecord)
+                if claim is not None:
+                    me = ProcessIdentity(claim.boot_id, claim.pid, claim.pid_start)
+                    if me.alive() and not me.stopped():
+                        return me
+        return None
+
+
+_BOOK = threading.Lock()
+
+
+def _asked(words: list[str]) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        return subprocess.run(words, capture_output=True, timeout=10, check=False).returncode == 0
+    return False
+
+
+def _output(words: list[str]) -> str:
+    with suppress(subprocess.TimeoutExpired):
+        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=False).stdout
+    return ""
