@@ -82,10 +82,10 @@ class Soak:
             self._drain(time.monotonic() + DRAIN_SECONDS)
             self.seconds = time.monotonic() - started
         finally:
-            self.faults.heal()
             if self.watcher.poll() is None:
                 self.watcher.terminate()
                 self.watcher.wait(60)
+            self.faults.heal()
 
     def _torment(self, until: float) -> None:
         faults = self.faults
