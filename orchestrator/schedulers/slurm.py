@@ -44,11 +44,11 @@ from orchestrator.schedulers.slurm_options import (
     Unfit,
     batch_template,
     carries,
-    checked_options,
     excluded_nodes,
     job_name,
     sbatch_options,
     script_body,
+    words_of_group,
 )
 from orchestrator.schedulers.slurm_parse import compress_ranges
 from orchestrator.schedulers.slurm_queries import (
@@ -111,7 +111,7 @@ class SlurmScheduler:
         """Return a digest of the options without what names a submission."""
         try:
             plain = replace(request, exclude_nodes=())  # of the moment; never a refusal's cause
-            words = sorted(checked_options(sbatch_options(plain, self.site)))
+            words = sorted(words_of_group(sbatch_options(plain, self.site)))
         except Unfit as error:
             words = [str(error)]
         return hashlib.sha256("\0".join(words).encode()).hexdigest()[:32]
@@ -122,7 +122,7 @@ class SlurmScheduler:
             options = sbatch_options(replace(request, exclude_nodes=()), self.site)
         except Unfit as error:
             return _unfit(error)
-        return check_options(checked_options(options))
+        return check_options(words_of_group(options))
 
     def submit(self, request: SubmitRequest) -> SubmitOutcome:
         """Write batch.sh and hand it to sbatch.

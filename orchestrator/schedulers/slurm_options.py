@@ -98,7 +98,7 @@ def checked_options(options: dict[str, str | int | bool]) -> dict[str, str | int
 _OF_ONE_SUBMISSION = frozenset({"job-name", "comment", "array", "chdir", "output", "open-mode"})
 
 
-def checked_options(options: Options) -> list[str]:
+def words_of_group(options: Options) -> list[str]:
     """Return the options that a resource group shares, as words of a command line."""
     return [
         f"--{key}" if value is True else f"--{key}={value}"
