@@ -80,8 +80,7 @@ def fill(folder: Path, cells: int) -> int:
     database, store = service._database, service.store
     with store.writing(database.take_lease()):
         store.add_matrix(digest="d", name="big", path="big.yaml", cells=cells)
-        for position, spec in enumerate(matrix.jobs):
-            store.add_job(spec, matrix="d", position=position)
+        store.add_jobs(matrix.jobs, matrix="d")
     return cells
 
 
