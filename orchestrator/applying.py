@@ -286,7 +286,9 @@ class Applier:
             for job, action in some:
                 problem = problems.get(action.key)
                 words = f"{scheduler.name} does not release it: {problem}" if problem else ""
-                self._store.release_asked(job.id, action.task, problem=words)
+                asked = job.task.release_wanted
+                cause = "asked for by a person" if asked else "the budget allows another launch"
+                self._store.release_asked(job.id, action.task, cause=cause, problem=words)
                 lines.append(f"{job.name}: {words or 'released at ' + scheduler.name}")
         return lines
 

@@ -208,11 +208,16 @@ class Store(StoredEnds):
         """Ask for the release of a task that the scheduler holds; False when it holds none."""
         return bool(self.database.run("task_release", {"job": job}))
 
-    def release_asked(self, job: str, task: int, *, problem: str) -> None:
-        """The scheduler was asked to let a task go; `problem` says why it does not."""
+    def release_asked(self, job: str, task: int, *, cause: str, problem: str) -> None:
+        """The scheduler was asked to let a task go; `problem` says why it does not.
+
+        The same problem again leaves no further event: it is asked at every tick.
+        """
         self.database.run("task_release_done", {"id": task})
         decision = problem or "released at the scheduler"
-        self.event("release", job=job, cause="asked for by a person", decision=decision)
+        last = self.database.one("event_last", {"job": job})
+        if not problem or last is None or last["decision"] != decision:
+            self.event("release", job=job, cause=cause, decision=decision)
         if problem:
             self.database.run("job_reason", {"id": job, "reason": problem})
 

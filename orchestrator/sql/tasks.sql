@@ -119,6 +119,9 @@ UPDATE stops SET done_at = :at WHERE job = :job AND done_at IS NULL;
 INSERT INTO events (at, lease, job, token, kind, cause, decision)
 VALUES (:at, :lease, :job, :token, :kind, :cause, :decision);
 
+-- name: event_last
+SELECT kind, decision FROM events WHERE job = :job ORDER BY id DESC LIMIT 1;
+
 -- name: events_of
 SELECT id, at, job, token, kind, cause, decision FROM events
 WHERE job = :job ORDER BY id;

@@ -2,9 +2,10 @@
 
     python -m tests.crash.orchestrator_child HOME SCHEDULER JOBS VERB
 
-VERB `cancel`: cancel the matrix once it runs; `submit`: let it run; `held`: as `submit`, but the
-scheduler holds every task once. SCHEDULER `local` runs the stub worker; `fake` keeps its cluster
-in HOME/fake.json and lets every running task finish (its result published) at the second look.
+VERB `cancel`: cancel the matrix once it runs; `submit`: let it run; `watch`: submit nothing;
+`held`: as `submit`, but the scheduler holds every task once; `node`: as `submit`, but the first
+node fails under its job. SCHEDULER `local` runs the stub worker; `fake` keeps its cluster in
+HOME/fake.json and lets every running task finish (its result published) at the second look.
 """
 
 from __future__ import annotations
@@ -31,10 +32,14 @@ class BusyFake(FakeScheduler):
     """A fake cluster whose nodes work: each look starts what waits and ends what ran."""
 
     home: Path
-    holds = False  # every task, once, as MaxBatchRequeue does
+    holds = False  # every task, once, as after a failed launch
+    loses = False  # the node of the first task, once, while the others wait
 
     def observe(self, keys: Sequence[TaskKey]) -> Observation:
         """Let the cluster do a step, then answer."""
+        if self.loses and not (self.home / "node-lost").exists():
+            self._lose_a_node()
+            return super().observe(keys)
         for key, task in self.tasks():
             if task.state is TaskState.RUNNING:
                 self._finish(key, task.job)
@@ -42,12 +47,20 @@ class BusyFake(FakeScheduler):
                 self.start(key)
         return super().observe(keys)
 
+    def _lose_a_node(self) -> None:
+        key, task = self.tasks()[0]
+        if task.state is TaskState.PENDING:
+            self.start(key)
+        else:
+            (self.home / "node-lost").touch()
+            self.end(key, TaskState.NODE_FAIL)
+
     def _held(self, key: TaskKey) -> bool:
         mark = self.home / f"held-{key.token}-{key.index}"
         if not self.holds or mark.exists():
             return False
         mark.touch()
-        self.hold(key, "JobHeldAdmin", by_scheduler=True)
+        self.hold(key, "launch failed requeued held", by_scheduler=True)
         return True
 
     def _finish(self, key: TaskKey, job: str) -> None:
@@ -92,12 +105,14 @@ def main(home: Path, scheduler_name: str, count: int, verb: str) -> int:
     if scheduler_name == "fake":
         patience = Patience(absent_answers=1, absent_seconds=0.0, find_answers=1, quiet_seconds=0.0)
         fake = BusyFake(path=home / "fake.json", clock=SystemClock(), patience=patience)
-        fake.home, fake.holds = home, verb == "held"
+        fake.home, fake.holds, fake.loses = home, verb == "held", verb == "node"
+        fake.node_names = ("fake1", "fake2", "fake3", "fake4")
         service = Service.open(home, scheduler=fake)
     else:
         local = LocalScheduler(home, cpus=2, launch_argv=LAUNCH_ARGV)
         service = Service.open(home, scheduler=local, tick_seconds=0.05)
-    service.submit([make_matrix(specs(count))])
+    if verb != "watch":
+        service.submit([make_matrix(specs(count))])
     if verb == "cancel":
         service.tick()
         service.cancel("stub")

@@ -39,6 +39,8 @@ SPECIAL = {
     "local.cancel_asked",
     "apply.result_rejected",
     "release.scheduler_asked",
+    "nodes.committed",
+    "nodes.told",
 }
 REHEARSAL = {"stop.control_written", "stop.notified"}  # the fake's jobs have no steps
 LOCAL = sorted(set(FAULT_POINTS) - SPECIAL - SLURM_ONLY - ELSEWHERE)
@@ -182,7 +184,7 @@ def test_a_cancel_that_died_half_way_is_finished_by_the_next_run(tmp_path: Path,
     write_plan(home, specs(COUNT), seconds_per_step=5.0)  # none is over before its cancel
 
     killed = run(home, "local", f"{name}:kill", verb="cancel")
-    finished = run(home, "local")
+    finished = run(home, "local", verb="watch")
     write_plan(home, specs(COUNT), seconds_per_step=0.02)
     again = run(home, "local")
 
@@ -207,6 +209,24 @@ def test_a_crash_after_a_release_is_survived(tmp_path: Path) -> None:
     check_all_done_once(home, again.stdout)
     cluster = json.loads((home / "fake.json").read_text())["tasks"]
     assert Counter(task["job"] for task in cluster) == {spec.id: 1 for spec in specs(COUNT)}
+
+
+@pytest.mark.parametrize("name", ["nodes.committed", "nodes.told"])
+def test_a_crash_while_a_node_is_kept_off_is_survived(tmp_path: Path, name: str) -> None:
+    """The node's job runs again, once; the others, which waited meanwhile, run once."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+
+    killed = run(home, "fake", f"{name}:kill", verb="node")
+    again = run(home, "fake", verb="node")
+
+    assert killed.returncode == -9, killed.stderr
+    assert again.returncode == 0, again.stderr
+    check_all_done_once(home, again.stdout)
+    first, *others = (spec.id for spec in specs(COUNT))
+    cluster = json.loads((home / "fake.json").read_text())["tasks"]
+    runs = Counter(task["job"] for task in cluster)
+    assert runs == {first: 2, **dict.fromkeys(others, 1)}
 
 
 def test_every_fault_point_is_tried() -> None:

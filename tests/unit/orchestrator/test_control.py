@@ -230,3 +230,18 @@ def _fail_until_stopped(world: World, spec: object, *, epochs: tuple[int, ...]) 
         _fail_once(world, spec, epoch=epoch)
         world.tick(400.0)
     assert world.state(spec) is JobState.FAILED  # type: ignore[arg-type]
+
+
+def test_a_release_that_is_refused_again_and_again_leaves_one_event(world: World) -> None:
+    """It is asked at every tick; a journal that grew with it would fill the disk over a weekend."""
+    world.submit(SPECS[:1])
+    (key,) = world.task_keys()
+    world.fake.hold(key, "JobHeldAdmin", by_scheduler=True)
+
+    for _ in range(10):
+        world.tick()
+
+    assert world.state(SPECS[0]) is JobState.QUEUED
+    events = [e for e in world.service.events(SPECS[0].id) if e.kind == "release"]
+    assert len(events) == 1
+    assert "denied" in world.service.rows(SPECS[0].id)[0].reason
