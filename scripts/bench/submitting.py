@@ -14,12 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import submitit
 
-from jobs.spec import JobSpec, Semantic, job_id
+from jobs.matrix import Matrix, load_matrix
 from orchestrator.devcluster.cluster import PrivateCluster
 from orchestrator.devcluster.config import ClusterOptions
 from orchestrator.schedulers.slurm import SlurmScheduler
@@ -28,36 +27,26 @@ from orchestrator.site_schema import Site
 
 MAX_ARRAY = 1001  # Slurm's default
 LIMIT = 1.0
+SEEDS = 4  # of each cell
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cells:
-    """An expanded matrix."""
+MATRIX = """\
+version: 1
+name: bench
+defaults:
+  model: {family: decoder, config: {n_layer: 1}}
+  method: {name: lora}
+  task: {name: tsv, path: "package:quickstart"}
+  train: {steps: 10, global_batch: 4}
+"""
 
-    name: str
-    path: Path
-    text: str
-    cells: int
-    jobs: tuple[JobSpec, ...]
 
-
-def cells(count: int) -> Cells:
+def cells(folder: Path, count: int) -> Matrix:
     """Return a matrix of so many jobs of equal resources."""
-    jobs = []
-    for seed in range(count):
-        semantic = Semantic.model_validate(
-            {
-                "model": {"family": "decoder", "config": {"n_layer": 1}},
-                "method": {"name": "lora"},
-                "task": {"name": "tsv", "path": "package:quickstart"},
-                "train": {"steps": 10, "global_batch": 4},
-                "seed": seed,
-            }
-        )
-        jobs.append(JobSpec(id=job_id(semantic), name=f"bench-{seed:05d}", semantic=semantic))
-    return Cells(
-        name="bench", path=Path("/bench.yaml"), text="bench", cells=count, jobs=tuple(jobs)
-    )
+    path = folder / "bench.yaml"
+    rates = ", ".join(f"{step / 1e6:.6f}" for step in range(1, count // SEEDS + 1))
+    path.write_text(f"{MATRIX}matrix: {{train.lr: [{rates}]}}\nseeds: {SEEDS}\n")
+    return load_matrix(path)
 
 
 class CountedSbatch:
@@ -92,13 +81,14 @@ def clear() -> None:
         time.sleep(0.5)
 
 
-def ours(home: Path, matrix: Cells) -> float:
+def ours(home: Path, matrix: Matrix) -> float:
     """Submit with orch; return the seconds."""
     # no site may say `hold`: the jobs would wait for ever
     site = Site().model_copy(update={"extra": {"hold": True}})
-    service = Service.open(home, scheduler=SlurmScheduler(home, site=site))
+    scheduler = SlurmScheduler(home, site=site)
+    service = Service.open(home, scheduler=scheduler, max_in_flight=matrix.cells)
     started = time.perf_counter()
-    report = service.submit([matrix])  # type: ignore[list-item] # a matrix to all that reads it
+    report = service.submit([matrix])
     seconds = time.perf_counter() - started
     service.close()
     if report.submitted != matrix.cells:
@@ -120,6 +110,7 @@ def peer(folder: Path, count: int, chunk: int) -> float:
 
 def main(count: int) -> int:
     """Run both; return the exit code."""
+    count -= count % SEEDS
     folder = Path(tempfile.mkdtemp(prefix="orch-bench-", dir="/var/tmp"))
     folder.chmod(0o755)
     cluster = PrivateCluster(folder / "slurm", say=lambda line: print(line, file=sys.stderr))
@@ -128,7 +119,7 @@ def main(count: int) -> int:
         os.environ.update(cluster.environment)
         (folder / "bin").mkdir()
         sbatch = CountedSbatch(folder / "bin")
-        matrix = cells(count)
+        matrix = cells(folder, count)
         mine = ours(folder / "orch", matrix)
         calls, there = sbatch.count(), queued()
         clear()
