@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from checkpoints.errors import Fenced
 from durable.faults import hit
 from jobs.contract.exit_codes import ExitCode
 from jobs.contract.records import Outcome
 from jobs.spec import CommandSemantic
 from worker import early_signals
 from worker.attempt import Assignment, Attempt, rank_timeout, read_assignment, valid_result
-from worker.claim import NoClaim, claim, find_claim
+from worker.claim import NoClaim, check_fence, claim, find_claim
 from worker.exits import write_exit
 from worker.failures import KilledOutright, Misconfigured, classify, error_record
 from worker.layout import BadLayout, read_layout
@@ -152,6 +153,7 @@ def _run(rank: Rank) -> int:
         log.warning("%s", error)
         return 128 + signal.SIGKILL  # as if we had been: whoever killed it says why
     except BaseException as error:  # noqa: BLE001 - whatever it is, the record must say it
+        error = _or_fenced(rank.attempt, error)
         outcome, code = classify(error, world_size=rank.attempt.layout.world_size)
         if outcome not in (Outcome.SAVED, Outcome.NO_PROGRESS):
             problem = error_record(error)
@@ -173,3 +175,21 @@ def _run(rank: Rank) -> int:
     )
     log.info("leaving with %d (%s)", code, outcome)
     return code
+
+
+def _or_fenced(attempt: Attempt, error: BaseException) -> BaseException:
+    """Return why the attempt is over. Who no longer holds the job must not ask to be run again.
+
+    A copy that lost a peer or got a notice would leave with 75, and the requeue of its task would
+    end the copy that holds the job.
+    """
+    if classify(error, world_size=attempt.layout.world_size)[1] is not ExitCode.AGAIN:
+        return error
+    try:
+        check_fence(attempt.job, attempt.epoch)
+    except Fenced as fenced:
+        fenced.__cause__ = error
+        return fenced
+    except OSError:  # ignorance: the batch script asks once more
+        return error
+    return error
