@@ -2,7 +2,8 @@
 
     python -m tests.slurm.orchestrator_child HOME VERB
 
-Submits the stub jobs of HOME and watches until idle; VERB `cancel` cancels them once they run.
+Submits the stub jobs of HOME and watches until idle; VERB `cancel` cancels them once they run,
+`watch` submits nothing: a matrix that is submitted again starts its cancelled jobs again.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def main(home: Path, verb: str) -> int:
     )
     specs = [JobSpec.model_validate_json(line) for line in (home / "specs.jsonl").open("rb")]
     service = Service.open(home, scheduler=jobs.scheduler, tick_seconds=0.5)
-    service.submit([make_matrix(specs)])
+    if verb != "watch":
+        service.submit([make_matrix(specs)])
     if verb == "cancel":
         until(lambda: all(jobs.starts(spec) for spec in specs), "all jobs to run")
         service.tick()

@@ -75,7 +75,7 @@ def test_killed_before_scancel_the_next_run_cancels(
     jobs, specs = prepared(tmp_path, steps=100_000)
 
     killed = run(jobs.home, "slurm.before_scancel:kill", verb="cancel")
-    again = run(jobs.home)
+    again = run(jobs.home, verb="watch")
 
     assert killed.returncode == -9, killed.stderr
     assert again.returncode == 0, again.stderr
