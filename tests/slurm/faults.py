@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from random import Random
 
 from durable.processes import ProcessIdentity
@@ -61,6 +62,16 @@ class Faults:
     def kill_controller(self, seconds: float | None = None) -> str:
         """slurmctld dies and comes back with what it had saved (V1)."""
         return self._kill("slurmctld", seconds or self.random.uniform(1, 8))
+
+    def cut_power(self, node: str, seconds: float) -> str:
+        """A node is gone with all that runs on it; its slurmd comes back after `seconds`."""
+        name = f"slurmd.{node}"
+        payload = _payload(self.cluster.paths.logs / f"{name}.log")
+        did = self._kill(name, seconds)
+        for pid in payload:  # slurmstepds first: none may report how its ranks ended
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return did
 
     def kill_accounting(self, seconds: float | None = None) -> str:
         """slurmdbd is down for a while."""
@@ -139,6 +150,23 @@ class Faults:
 
 
 _BOOK = threading.Lock()
+
+
+def _payload(log: Path) -> list[int]:
+    """Return the slurmstepds that hold a slurmd's log open, then all that they started."""
+    children: dict[int, list[int]] = {}
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            pid, stat = int(entry.name), (entry / "stat").read_text(errors="replace")
+            children.setdefault(int(stat[stat.rindex(")") + 2 :].split()[1]), []).append(pid)
+            if (entry / "cmdline").read_bytes().startswith(b"slurmstepd") and any(
+                descriptor.readlink() == log for descriptor in (entry / "fd").iterdir()
+            ):
+                found.append(pid)
+    for pid in found:  # grows while it is read
+        found += [child for child in children.get(pid, []) if child not in found]
+    return found
 
 
 def _asked(words: list[str]) -> bool:

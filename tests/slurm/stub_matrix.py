@@ -24,7 +24,7 @@ defaults:
   task: {{name: tsv, path: "package:quickstart"}}
   train: {{steps: {steps}, global_batch: 4}}
 seeds: {jobs}
-resources: {{memory_gb: 0.1, time_limit_minutes: {minutes}}}
+resources: {{memory_gb: {memory}, time_limit_minutes: {minutes}}}
 grace_seconds: 5
 retry: {{node_failures: 1000, launch_failures: 1000, stalled_minutes: {stalled}}}
 """
@@ -43,6 +43,7 @@ class StubMatrix:
         minutes: int = 30,
         stalled: float = 10.0,
         partition: str = "low",
+        memory_gb: float = 0.1,
         **plan: Any,
     ) -> None:
         self.steps = steps
@@ -50,7 +51,14 @@ class StubMatrix:
         self.state = StateDir(self.home)
         self.matrix = root / f"{name}.yaml"
         self.matrix.write_text(
-            MATRIX.format(name=name, steps=steps, jobs=jobs, minutes=minutes, stalled=stalled)
+            MATRIX.format(
+                name=name,
+                steps=steps,
+                jobs=jobs,
+                minutes=minutes,
+                stalled=stalled,
+                memory=memory_gb,
+            )
         )
         shim = root / "python"
         shim.write_text(
@@ -86,11 +94,11 @@ class StubMatrix:
             "submit", str(self.matrix), "--backend", "slurm", "--no-watch", fault=fault
         )
 
-    def watch(self) -> subprocess.Popen[bytes]:
+    def watch(self, *words: str) -> subprocess.Popen[bytes]:
         """Start the loop."""
         with (self.home.parent / "watch.log").open("ab") as log:
             return subprocess.Popen(
-                [str(ORCH), "watch"], env=self.environment(), stdout=log, stderr=log
+                [str(ORCH), "watch", *words], env=self.environment(), stdout=log, stderr=log
             )
 
     def rows(self) -> list[dict[str, Any]]:
