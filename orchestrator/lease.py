@@ -17,6 +17,7 @@ from durable.faults import hit
 from durable.locks import Locked, SingleHolderLock, read_holder
 from jobs.contract.environment import HOST_LOCKS
 from jobs.contract.paths import StateDir
+from orchestrator.continuity import Stamp
 from orchestrator.database import Database
 from orchestrator.instance import Instance, StateRefused, checked, place_of, publish_instance
 from orchestrator.mounts import LockReach, lock_fix, lock_reach, mount_of, read_mountinfo
@@ -79,8 +80,8 @@ class Lease:
             self._pulse = None
         self._lock.release()
 
-    def beat(self) -> None:
-        """Say that a tick was done, and how far the journal is."""
+    def beat(self, looked: Stamp) -> None:
+        """Say that a tick was done, when it looked, and how far the journal is."""
         if self._pulse is None or self._instance is None:
             raise RuntimeError("the lease is not held")
         mark = self._database.mark()
@@ -89,7 +90,7 @@ class Lease:
             self._instance = replace(self._instance, journal=mark.journal)
             # The events are in the database; a power cut may take this file's last version.
             publish_instance(self._state, self._instance, durable=False)
-        self._pulse.ticked()
+        self._pulse.ticked(looked)
 
 
 class WriterLock:

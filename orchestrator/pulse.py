@@ -19,6 +19,7 @@ from typing import Any
 from durable.clock import Clock, read_boot_id
 from durable.files import publish_file
 from jobs.contract.paths import StateDir
+from orchestrator.continuity import Stamp
 
 PULSE_SECONDS = 20.0
 # A holder on another host that has been silent for so long may be taken over; its lease epoch
@@ -38,6 +39,7 @@ class Beat:
     holding: bool = False  # the lease is held; False: it was given back in peace
     last_tick: float | None = None  # wall clock seconds
     beat_at: float | None = None  # wall clock seconds of the writer's host
+    looked: Stamp | None = None  # the last tick's clocks, for the next one to compare with
 
 
 def heartbeat_file(state: StateDir) -> Path:
@@ -59,6 +61,7 @@ def read_beat(state: StateDir) -> Beat | None:
             holding=values.get("holding") is True,
             last_tick=None if last_tick is None else float(last_tick),
             beat_at=None if beat_at is None else float(beat_at),
+            looked=Stamp.parsed(values.get("looked")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -110,6 +113,7 @@ class Pulse:
             boot_id=read_boot_id(),
             holding=True,
             last_tick=before.last_tick if before else None,
+            looked=before.looked if before else None,
         )
 
     def start(self) -> None:
@@ -118,9 +122,9 @@ class Pulse:
         self._thread = threading.Thread(target=self._go_on, name="orch-pulse", daemon=True)
         self._thread.start()
 
-    def ticked(self) -> None:
-        """Say that a tick was done."""
-        self._beat = replace(self._beat, last_tick=self._clock.wall())
+    def ticked(self, looked: Stamp) -> None:
+        """Say that a tick was done, and what the clocks said when it looked."""
+        self._beat = replace(self._beat, last_tick=self._clock.wall(), looked=looked)
         self.publish()
 
     def stop(self) -> None:

@@ -322,7 +322,7 @@ class Service:
 
     def _tick_with(self, ticker: Tick, lease: Lease) -> TickReport:
         report = ticker.run(lease_epoch=lease.epoch)
-        lease.beat()
+        lease.beat(ticker.looked)
         return report
 
     def watch(

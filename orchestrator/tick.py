@@ -18,12 +18,14 @@ from jobs.states import JobState
 from orchestrator.actions import CancelTask, Kill, Notify, SeeProgress
 from orchestrator.admission import MAX_IN_FLIGHT
 from orchestrator.applying import Applier, Decided, Effects
+from orchestrator.continuity import Stamp, begin_anew, stood_still, went_on
 from orchestrator.due import DueJob
 from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
 from orchestrator.node_exclusion import NodeHealth
 from orchestrator.observation import publish_seen
+from orchestrator.pulse import read_beat
 from orchestrator.reconcile import WAITING, Moment, reconcile
 from orchestrator.rounds import Rounds
 from orchestrator.rows import TickReport
@@ -34,8 +36,6 @@ from orchestrator.submission import HandOver, Submitter
 from orchestrator.tick_recorder import TickRecorder
 from orchestrator.waiting_jobs import choose_due, remember_full, remembered_full
 from orchestrator.waits import end_overlong_waits
-
-CLOCK_JUMP_SECONDS = 30.0
 
 
 class Tick:
@@ -68,18 +68,21 @@ class Tick:
         self._recorder = TickRecorder(state, scheduler_named)
         self.specs = self._ingestion.specs  # parsed once, or written by this process
         self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
-        self._last: tuple[float, float] | None = None  # wall, monotonic
+        self._looked: Stamp | None = None
         self.last_hand_over = HandOver()
         self.urgent = False  # something short is under way: look again soon
         self.running: list[tuple[str, int]] = []  # (job, epoch) that have not left an exit record
 
     def run(self, *, lease_epoch: int) -> TickReport:
         """Do one tick. Raises `LeaseLost` when somebody else took over meanwhile."""
+        moment = self._moment()
+        if moment.resumed:
+            begin_anew(self._store, self.looked, lease_epoch=lease_epoch)
         lines = self._ingestion.run(lease_epoch=lease_epoch)
         lines += settle_all(
             self._store, self._scheduler_named, self._clock, lease_epoch=lease_epoch
         )
-        seen, warnings = self._look(lease_epoch)
+        seen, warnings = self._look(moment, lease_epoch)
         lines += seen
         lines += self._node_health.look(self._default, lease_epoch=lease_epoch)
         self._submitter.exclude_nodes = self._node_health.excluded
@@ -100,18 +103,24 @@ class Tick:
             warnings=tuple(warnings),
         )
 
-    def _moment(self) -> Moment:
-        """Return now; `resumed` when this process, or the clock, stood still or jumped."""
-        wall, monotonic = self._clock.wall(), self._clock.monotonic()
-        resumed = False
-        if self._last is not None:
-            passed = wall - self._last[0]
-            jumped = abs(passed - (monotonic - self._last[1])) > CLOCK_JUMP_SECONDS
-            resumed = jumped or passed > 10 * CLOCK_JUMP_SECONDS
-        self._last = (wall, monotonic)
-        return Moment(now=wall, resumed=resumed)
+    @property
+    def looked(self) -> Stamp:
+        """Return when the last tick looked. Raises `RuntimeError` before the first one."""
+        if self._looked is None:
+            raise RuntimeError("no tick was done yet")
+        return self._looked
 
-    def _look(self, lease_epoch: int) -> tuple[list[str], list[str]]:
+    def _moment(self) -> Moment:
+        """Return now; `resumed` when this process, or a clock, stood still or jumped.
+
+        Any process may have done the last tick: its clocks stand beside the heartbeat.
+        """
+        beat, own, now = read_beat(self._state), self._looked, Stamp.of(self._clock)
+        last = beat.looked if beat is not None and beat.looked is not None else own
+        self._looked = now
+        return Moment(now=now.wall, resumed=not went_on(last, now) or stood_still(own, now))
+
+    def _look(self, moment: Moment, lease_epoch: int) -> tuple[list[str], list[str]]:
         """Observe live tasks, decide, commit, act; return happenings and warnings."""
         rows = self._store.live_tasks()
         self.urgent, self.running = False, []
@@ -122,7 +131,6 @@ class Tick:
         observations = self._observe(jobs)
         publish_seen(self._state, observations)
         hit("tick.observed")
-        moment = self._moment()
         decided, heartbeats = [], dict[str, float | None]()
         patiences = {
             name: patience_of(scheduler)

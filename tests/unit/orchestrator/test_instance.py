@@ -9,6 +9,7 @@ import pytest
 
 from durable.clock import FakeClock
 from jobs.contract.paths import StateDir
+from orchestrator.continuity import Stamp
 from orchestrator.instance import (
     DatabaseMark,
     Instance,
@@ -114,7 +115,7 @@ def test_a_watchers_own_epoch_grows_old_in_a_backup_too(world: World, tmp_path: 
     with world.service.store.writing(lease.epoch):
         world.service.store.event("test", cause="c", decision="d")
 
-    lease.beat()
+    lease.beat(Stamp.of(FakeClock()))
 
     after = read_instance(world.service.state)
     assert before is not None

@@ -12,6 +12,7 @@ import pytest
 from durable.clock import FakeClock, read_boot_id
 from durable.locks import Locked
 from jobs.contract.paths import StateDir
+from orchestrator.continuity import Stamp
 from orchestrator.database import Database, LeaseLost
 from orchestrator.lease import Lease, read_watcher
 from orchestrator.pulse import TAKEOVER_SECONDS, heartbeat_file, read_beat
@@ -100,7 +101,7 @@ def test_a_holder_that_was_taken_over_can_write_nothing_more(state: StateDir) ->
     with pytest.raises(LeaseLost), old._database.writing(old.epoch):
         pass
     with pytest.raises(LeaseLost):
-        old.beat()
+        old.beat(Stamp.of(FakeClock()))
     old.release()
 
     assert heartbeat_file(state).read_bytes() == before
@@ -110,7 +111,7 @@ def test_a_lease_given_back_is_no_longer_said_to_be_held(state: StateDir) -> Non
     """Another host must not wait for the takeover time after a clean end."""
     held = lease(state)
     held.acquire()
-    held.beat()
+    held.beat(Stamp.of(FakeClock()))
     assert read_watcher(state, FakeClock()).alive
     held.release()
 

@@ -22,7 +22,6 @@ from orchestrator import tick as tick_module
 from orchestrator.database import Database
 from orchestrator.facts import EndClass, Patience
 from orchestrator.policy import GiveUp, next_step
-from orchestrator.reconcile import Moment
 from orchestrator.schedulers.base import Absent, Known, Refused, TaskKey, Uncertain, Unreachable
 from orchestrator.schedulers.fake import FakeScheduler
 from orchestrator.submission import Submitter
@@ -136,7 +135,8 @@ def ends_are_counted_again(patch: pytest.MonkeyPatch) -> None:
 
 def the_clock_is_believed(patch: pytest.MonkeyPatch) -> None:
     """P6: a jump of the clock passes for time in which nobody beat."""
-    patch.setattr(Tick, "_moment", lambda self: Moment(now=self._clock.wall()))
+    real = Tick._moment
+    patch.setattr(Tick, "_moment", lambda self: replace(real(self), resumed=False))
 
 
 BUGS = [
