@@ -56,12 +56,19 @@ def estimate_words(plan: Plan) -> str:
     gpus = cost.gpu_hours_limit > 0
     unit = "GPU-hours" if gpus else "CPU-hours"
     limit = cost.gpu_hours_limit if gpus else cost.cpu_hours_limit
-    words = f"at most {text.number(limit)} {unit} by the time limits of one attempt each"
+    words = f"at most {_hours(limit)} {unit} by the time limits of one attempt each"
     measured = cost.gpu_hours_measured if gpus else cost.cpu_hours_measured
     if measured is not None:
         pace = f"at the pace of {text.count(cost.measured_jobs, 'finished job')}"
-        words += f"; about {text.number(measured)} {pace}"
+        words += f"; {_hours(measured)} {pace}"
     return words
+
+
+def _hours(value: float) -> str:
+    """Return an estimate as roughly as it is known."""
+    if value < 0.1:
+        return "less than 0.1"
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def _states(counts: Mapping[str, int]) -> str:
