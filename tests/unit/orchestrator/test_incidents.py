@@ -24,7 +24,7 @@ COVERED = {
         f"{SLURM}/test_lying_commands.py::test_an_accepted_submission_is_adopted_whatever_sbatch_said",
         f"{SLURM}/test_lying_commands.py::test_an_sbatch_that_hangs_after_acceptance_is_adopted",
     ],
-    "seml 18, skypilot 10457: squeue says nothing, fails, or prints rubbish": [
+    "seml 18, skypilot 10457: squeue fails, prints only an error, or rubbish": [
         f"{SLURM}/test_lying_commands.py::test_a_lying_squeue_changes_nothing",
         f"{SLURM}/test_slurm_parse.py::test_a_listing_with_anything_else_in_it_is_not_believed",
     ],
@@ -171,6 +171,23 @@ def test_a_job_that_completes_while_slurm_is_silent_for_six_hours_is_completed(
 
     assert [world.state(spec) for spec in SPECS] == ["COMPLETED", "RUNNING", "RUNNING"]
     assert set(world.fake.accepted.values()) == {1}
+
+
+def test_a_listing_with_rc_0_and_nothing_in_it_kills_nobody(world: World) -> None:
+    """seml 18: two of them, an hour apart, lose no job and hand none over again."""
+    world.submit()
+    keys = world.task_keys()
+    world.begin(keys[0], A)
+    world.tick()
+    for key in keys:
+        world.fake.hide(key, 2)
+
+    for _ in range(3):
+        world.tick(HOUR)
+
+    assert [world.state(spec) for spec in SPECS] == ["RUNNING", "QUEUED", "QUEUED"]
+    assert set(world.fake.accepted.values()) == {1}
+    assert not [what for what, _ in world.fake.log if what in ("cancel", "kill", "notify")]
 
 
 def test_completed_with_exit_code_0_and_no_result_is_no_success(world: World) -> None:
