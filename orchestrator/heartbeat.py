@@ -20,6 +20,7 @@ class Heartbeat:
     """What a listing shows of progress.json."""
 
     step: int
+    total_steps: int
     phase: str
     loss: float | None
     committed_step: int | None
@@ -34,6 +35,7 @@ def read_heartbeat(path: Path) -> Heartbeat | None:
             values = json.loads(file.read(_MAX_BYTES))
         return Heartbeat(
             step=int(values["step"]),
+            total_steps=int(values["total_steps"]),
             phase=str(values["phase"]),
             loss=_number(values.get("loss")),
             committed_step=None if (c := values.get("committed_step")) is None else int(c),

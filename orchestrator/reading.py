@@ -206,7 +206,7 @@ def _job_row(
         matrices=matrices,
         state=_STATES[state],
         step=newer.step if newer else step,
-        total_steps=total_steps,
+        total_steps=newer.total_steps if newer else total_steps,
         epoch=epoch,
         attempts=attempts,
         preemptions=preemptions,
