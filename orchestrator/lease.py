@@ -21,6 +21,7 @@ from orchestrator.continuity import Stamp
 from orchestrator.database import Database
 from orchestrator.instance import Instance, StateRefused, checked, place_of, publish_instance
 from orchestrator.mounts import LockReach, lock_fix, lock_reach, mount_of, read_mountinfo
+from orchestrator.observation import read_watcher_job
 from orchestrator.pulse import TAKEOVER_SECONDS, Pulse, holder_elsewhere, read_beat
 from orchestrator.rows import Watcher
 
@@ -135,6 +136,10 @@ def require_reaching_locks(state: StateDir, mountinfo: str | None = None) -> Loc
 
 def read_watcher(state: StateDir, clock: Clock) -> Watcher:
     """Return who keeps the matrix moving, as a reader can know it."""
+    return replace(_read_holder(state, clock), job=read_watcher_job(state))
+
+
+def _read_holder(state: StateDir, clock: Clock) -> Watcher:
     beat = read_beat(state)
     last_tick = beat.last_tick if beat else None
     holder = read_holder(state.lock)

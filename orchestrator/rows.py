@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatcherJobSeen:
+    """The job of `orch watch --as-job` when a scheduler was last asked; `seen_at`: wall clock."""
+
+    token: str
+    task: str  # as the scheduler names it, e.g. `17_0`
+    state: str
+    reason: str  # the scheduler's
+    live: bool  # it waits or runs
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Watcher:
     """Who keeps the matrix moving; `last_tick` is wall clock seconds."""
 
@@ -25,6 +37,7 @@ class Watcher:
     host: str | None = None
     pid: int | None = None
     last_tick: float | None = None
+    job: WatcherJobSeen | None = None  # of `orch watch --as-job`, as it was last seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

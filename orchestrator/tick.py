@@ -36,6 +36,7 @@ from orchestrator.submission import HandOver, Submitter
 from orchestrator.tick_recorder import TickRecorder
 from orchestrator.waiting_jobs import choose_due, remember_full, remembered_full
 from orchestrator.waits import end_overlong_waits
+from orchestrator.watcher_job import WatcherJobLook
 
 
 class Tick:
@@ -128,8 +129,9 @@ class Tick:
             return [], []
         self._rounds.begin(frozenset(row["id"] for row in rows))
         jobs = self._facts(rows)
-        observations = self._observe(jobs)
-        publish_seen(self._state, observations)
+        watcher_job = WatcherJobLook(self._state)
+        observations = self._observe(jobs, watcher_job)
+        publish_seen(self._state, observations, watcher_job=watcher_job.seen(observations))
         hit("tick.observed")
         decided, heartbeats = [], dict[str, float | None]()
         patiences = {
@@ -161,10 +163,15 @@ class Tick:
         warnings += [f"no access to {name} here: its tasks are not observed" for name in unknown]
         return lines, warnings
 
-    def _observe(self, jobs: list[JobFacts]) -> Mapping[str, Observation]:
+    def _observe(
+        self, jobs: list[JobFacts], watcher_job: WatcherJobLook
+    ) -> Mapping[str, Observation]:
         keys: dict[str, list[TaskKey]] = {}
         for job in jobs:
             keys.setdefault(job.task.scheduler, []).append(job.task.key)
+        for name, some in keys.items():
+            if (key := watcher_job.key(name)) is not None:
+                some.append(key)
         return {
             name: scheduler.observe(asked)
             for name, asked in keys.items()

@@ -130,6 +130,7 @@ def watcher_check(home: Path) -> Check:
     open_jobs = sum(map(is_open, service.rows(None)))
     line, _ = watcher_line(watcher, open_jobs=open_jobs, now=time.time())
     detail = line.removeprefix("watcher: ")
-    if open_jobs and not watcher.alive:
+    comes = watcher.job is not None and watcher.job.live
+    if open_jobs and not watcher.alive and not comes:
         return warned("watcher", detail.partition(". ")[0], "orch watch")
     return passed("watcher", detail)

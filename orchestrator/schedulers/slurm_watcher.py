@@ -19,7 +19,8 @@ from durable.faults import hit
 from durable.files import private_dir, publish_file
 from durable.locks import SingleHolderLock
 from jobs.contract.paths import StateDir
-from jobs.contract.records import BadRecord, Record, read_record
+from orchestrator.observation import publish_watcher_job
+from orchestrator.rows import WatcherJobSeen
 from orchestrator.schedulers.base import (
     OVER,
     Accepted,
@@ -32,6 +33,7 @@ from orchestrator.schedulers.base import (
 from orchestrator.schedulers.slurm_options import TRAP, checked_options, job_name, site_options
 from orchestrator.schedulers.slurm_submit import SBATCH_SECONDS, submit_script, write_script
 from orchestrator.site_schema import Site
+from orchestrator.watcher_job import WatcherJobRecord, read_watcher_record, record_file
 
 # A killed sbatch's request may still lie in a busy controller's queue.
 QUIET_SECONDS = SBATCH_SECONDS + 60.0
@@ -47,14 +49,6 @@ class WatcherJobProblem(Exception):
         self.unreachable = unreachable
 
 
-class WatcherJobRecord(Record):
-    """watcher-job.json: the newest watcher job of the state directory."""
-
-    token: str
-    submitted_at: float  # wall clock seconds
-    scheduler_id: str | None = None  # None: sbatch's answer is not known
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatcherJob:
     """The watcher job that there is now."""
@@ -62,11 +56,6 @@ class WatcherJob:
     scheduler_id: str
     state: str
     new: bool
-
-
-def record_file(state: StateDir) -> Path:
-    """Return where the record lies."""
-    return state.path / "watcher-job.json"
 
 
 def ensure_watcher_job(
@@ -78,13 +67,32 @@ def ensure_watcher_job(
     """
     about = {"command": "orch watch --as-job", "verb": "watch --as-job"}
     with SingleHolderLock(state.path / "watcher-job.lock", about=about):
-        record = _read(state)
+        record = read_watcher_record(state)
         known = None if record is None else find_watcher_job(record, scheduler)
         if known is not None:
+            _publish(state, known, record, clock)
             return known
         if record is not None and record.scheduler_id is None:
             _require_quiet(record, clock)
-        return _submit(state, site, clock, site_file)
+        job = _submit(state, site, clock, site_file)
+        _publish(state, job, read_watcher_record(state), clock)
+        return job
+
+
+def _publish(
+    state: StateDir, job: WatcherJob, record: WatcherJobRecord | None, clock: Clock
+) -> None:
+    """Let `orch status` know of it before the next tick has seen it."""
+    if record is not None:
+        seen = WatcherJobSeen(
+            token=record.token,
+            task=f"{job.scheduler_id}_0",
+            state=job.state,
+            reason="",
+            live=True,
+            seen_at=clock.wall(),
+        )
+        publish_watcher_job(state, seen)
 
 
 def find_watcher_job(record: WatcherJobRecord, scheduler: Scheduler) -> WatcherJob | None:
@@ -114,7 +122,7 @@ def cancel_watcher_job(state: StateDir, scheduler: Scheduler) -> str | None:
 
     Raises `WatcherJobProblem`.
     """
-    record = _read(state)
+    record = read_watcher_record(state)
     job = None if record is None else find_watcher_job(record, scheduler)
     if record is None or job is None:
         return None
@@ -125,6 +133,7 @@ def cancel_watcher_job(state: StateDir, scheduler: Scheduler) -> str | None:
             f"watcher job {job.scheduler_id} could not be cancelled: {problem}",
             fix=f"scancel {job.scheduler_id}",
         )
+    publish_watcher_job(state, None)
     return job.scheduler_id
 
 
@@ -139,13 +148,6 @@ def _silent(reason: str) -> WatcherJobProblem:
         fix="again when it answers; nothing was submitted",
         unreachable=True,
     )
-
-
-def _read(state: StateDir) -> WatcherJobRecord | None:
-    try:
-        return read_record(record_file(state), WatcherJobRecord)
-    except BadRecord:
-        return None  # two watchers do no harm: one holds the lease, the other stands by
 
 
 def _require_quiet(record: WatcherJobRecord, clock: Clock) -> None:

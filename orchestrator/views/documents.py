@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from jobs.states import JobState
-from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher
+from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher, WatcherJobSeen
 
 if TYPE_CHECKING:
     from orchestrator.observation import Seen
@@ -95,6 +95,17 @@ def _watcher(watcher: Watcher) -> Document:
         "host": watcher.host,
         "pid": watcher.pid,
         "last_tick": watcher.last_tick,
+        "job": None if watcher.job is None else _watcher_job(watcher.job),
+    }
+
+
+def _watcher_job(job: WatcherJobSeen) -> Document:
+    return {
+        "id": job.task,
+        "state": job.state,
+        "reason": job.reason,
+        "live": job.live,
+        "seen_at": job.seen_at,
     }
 
 

@@ -139,6 +139,13 @@ def watcher_line(watcher: Watcher, *, open_jobs: int, now: float) -> tuple[str, 
     if watcher.alive:
         who = f"on {text.clean(watcher.host or 'this host')}, pid {watcher.pid}"
         return f"watcher: alive ({who}), last tick {age or 'not yet'}", "dim"
+    if open_jobs and (job := watcher.job) is not None and job.live:
+        # It waits for its turn, or begins: another watcher would only take its place.
+        why = f" ({text.clean(job.reason)})" if job.reason not in ("", "None") else ""
+        seen = text.ago(now - job.seen_at)
+        task, word = text.clean(job.task), text.clean(job.state)
+        style = "yellow" if job.state == "held" else "dim"
+        return f"watcher: job {task} is {word}{why}, seen {seen}", style
     state = f"watcher: none is alive{f', last tick {age}' if age else ''}"
     if not open_jobs:
         return f"{state}; none is needed", "dim"

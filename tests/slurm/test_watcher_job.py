@@ -16,8 +16,8 @@ from jobs.states import JobState
 from orchestrator.cli.remembered import RememberedChoice, remember_choice
 from orchestrator.devcluster.cluster import PrivateCluster
 from orchestrator.lease import read_watcher
-from orchestrator.schedulers.slurm_watcher import WatcherJobRecord, record_file
 from orchestrator.service import Service
+from orchestrator.watcher_job import WatcherJobRecord, record_file
 from tests.contract.stub import make_matrix
 from tests.slurm.private_cluster import StubJobs, slurm, take_all_nodes, until
 

@@ -22,7 +22,8 @@ def test_status_has_the_promised_fields() -> None:
     document = json.loads(documents.encode(documents.status_document([job(1)], WATCHER)))
 
     assert document["schema_version"] == 1
-    assert document["watcher"] == {"alive": True, "host": "h", "pid": 1, "last_tick": 2.0}
+    watcher = {"alive": True, "host": "h", "pid": 1, "last_tick": 2.0, "job": None}
+    assert document["watcher"] == watcher
     assert {
         "id", "name", "state", "step", "total_steps", "epoch", "attempts", "preemptions",
         "scheduler_id", "reason",

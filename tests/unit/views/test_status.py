@@ -6,7 +6,7 @@ import pytest
 
 from jobs.states import JobState
 from orchestrator.overview import of_rows
-from orchestrator.rows import Watcher
+from orchestrator.rows import Watcher, WatcherJobSeen
 from orchestrator.views import status
 from orchestrator.views.documents import state_counts
 from orchestrator.views.palette import ATTENTION, STYLES, summary_order
@@ -118,6 +118,13 @@ def test_reports_are_cleaned_and_capped() -> None:
     assert lines[-1] == "… and 3 more reports; --json shows all"
 
 
+def job_seen(state: str, reason: str, *, live: bool = True) -> WatcherJobSeen:
+    """A watcher job as it was seen ten seconds before."""
+    return WatcherJobSeen(
+        token="t", task="17_0", state=state, reason=reason, live=live, seen_at=90.0
+    )
+
+
 @pytest.mark.parametrize(
     ("watcher", "open_jobs", "words"),
     [
@@ -129,6 +136,15 @@ def test_reports_are_cleaned_and_capped() -> None:
         (Watcher(alive=False, last_tick=40.0), 2, "2 jobs need one. Start it: orch watch"),
         (Watcher(alive=False), 1, "1 job needs one. Start it: orch watch"),
         (Watcher(alive=False), 0, "none is needed"),
+        (
+            Watcher(alive=False, last_tick=40.0, job=job_seen("pending", "Priority")),
+            2,
+            "watcher: job 17_0 is pending (Priority), seen 10 s ago",
+        ),
+        (Watcher(alive=False, job=job_seen("running", "None")), 2, "job 17_0 is running, seen"),
+        (Watcher(alive=False, job=job_seen("completed", "", live=False)), 2, "2 jobs need one"),
+        (Watcher(alive=False, job=job_seen("pending", "Priority")), 0, "none is needed"),
+        (Watcher(alive=True, host="h", pid=1, job=job_seen("pending", "")), 1, "alive (on h"),
     ],
 )
 def test_the_watcher_line_says_who_and_how_to_start_one(
