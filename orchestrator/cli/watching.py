@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from orchestrator.cli import streams
 from orchestrator.cli.backend import Backend
 from orchestrator.cli.exits import Exit, Stop
 from orchestrator.cli.session import choose_backend, open_acting
+
+ROOM_SECONDS = 15.0  # between two attempts to submit the watcher job under a full submit limit
 
 
 def detach(
@@ -82,22 +85,34 @@ def _end_job(home: Path, site: Path | None) -> str | None:
 
 
 def as_job(home: Path, *, site: Path | None) -> None:
-    """Submit the watcher as a Slurm job unless there is one; say which."""
+    """Submit the watcher as a Slurm job unless there is one; say which.
+
+    Where a submit limit is full it waits for room.
+    """
     from durable.clock import SystemClock
     from jobs.contract.paths import StateDir
     from orchestrator.schedulers.slurm_watcher import WatcherJobProblem, ensure_watcher_job
 
     chosen = choose_backend(home, Backend.SLURM, site)
-    try:
-        job = ensure_watcher_job(
-            StateDir(home),
-            chosen.site.site,
-            chosen.choice.scheduler,
-            SystemClock(),
-            site_file=chosen.site.path,
-        )
-    except WatcherJobProblem as error:
-        raise _stop_of(error) from error
+    said = ""
+    while True:
+        try:
+            job = ensure_watcher_job(
+                StateDir(home),
+                chosen.site.site,
+                chosen.choice.scheduler,
+                SystemClock(),
+                site_file=chosen.site.path,
+            )
+            break
+        except WatcherJobProblem as error:
+            if not error.full:
+                raise _stop_of(error) from error
+            # Our own jobs may have filled the limit a moment ago: the first that ends makes room.
+            if str(error) != said:
+                streams.say(f"{error}; waiting until a job has ended (Ctrl-C: not now)", "yellow")
+            said = str(error)
+        time.sleep(ROOM_SECONDS)
     if job.new:
         streams.say(f"the watcher is Slurm job {job.scheduler_id}; it leaves when no job is open")
     else:

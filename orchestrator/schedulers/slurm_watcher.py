@@ -43,10 +43,14 @@ LEAD_SECONDS = 120  # before the time limit; Slurm signals up to a minute early
 class WatcherJobProblem(Exception):
     """No watcher job could be submitted, or it is not known whether there is one."""
 
-    def __init__(self, message: str, *, fix: str, unreachable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, fix: str, unreachable: bool = False, full: bool = False
+    ) -> None:
+        """`full`: a submit limit is in the way; there is room when a job has ended."""
         super().__init__(message)
         self.fix = fix
         self.unreachable = unreachable
+        self.full = full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +184,7 @@ def _submit(state: StateDir, site: Site, clock: Clock, site_file: Path | None) -
         raise WatcherJobProblem(
             f"Slurm refused the watcher job: {outcome.reason}",
             fix=f"{outcome.hint or 'see the reason'}; `watcher:` in site.yaml has keys of its own",
+            full=outcome.limit,
         )
     raise WatcherJobProblem(
         f"Slurm may or may not have the watcher job: {outcome.reason}",

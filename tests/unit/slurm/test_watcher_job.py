@@ -9,11 +9,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from durable.clock import FakeClock
 from jobs.contract.paths import StateDir
+from orchestrator.cli import watching
 from orchestrator.fault_points import FAULT_POINTS
 from orchestrator.schedulers import slurm_watcher
 from orchestrator.schedulers.base import SubmitOutcome, TaskState
@@ -117,6 +119,35 @@ def test_a_silent_or_refusing_slurm_leaves_nothing_behind(cluster: Cluster) -> N
 
     assert silent.value.unreachable
     assert len(cluster.fake.tasks()) == 1
+
+
+def test_under_a_full_submit_limit_it_waits_for_a_place(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One's own jobs have just filled it; the first that ends makes room, and nobody asks twice."""
+    cluster.fake.submit(request(indices=(0,)))
+    ((mine, _),) = cluster.fake.tasks()
+    cluster.fake.start(mine)
+    cluster.fake.max_submit = 1
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            cluster.fake.end(mine, TaskState.COMPLETED, exit_code=0)
+
+    site = SimpleNamespace(site=Site(), path=None)
+    chosen = SimpleNamespace(choice=SimpleNamespace(scheduler=cluster.fake), site=site)
+    monkeypatch.setattr(watching, "choose_backend", lambda *words: chosen)
+    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))
+
+    watching.as_job(cluster.state.path, site=None)
+
+    said = capsys.readouterr().err
+    assert said.count("waiting until a job has ended") == 1
+    assert "the watcher is Slurm job" in said
+    assert waits == [watching.ROOM_SECONDS] * 2
+    assert len(cluster.fake.tasks()) == 2
 
 
 def test_it_is_ended_by_its_token(cluster: Cluster) -> None:
