@@ -133,12 +133,12 @@ def _alive(case: Case, known: Known) -> Iterator[Action]:
     see = _see(case, known)
     yield see
     waiting = known.state in WAITING
-    witness = _witness(known)
+    witness, awaited = _witness(known), _end_is_awaited(job, known, evidence)
     for attempt in evidence.attempts:
         # A waiting task has no attempt. Only those that an earlier tick had seen count: the
         # newest may have begun after the scheduler was asked.
         seen_before = job.epoch is not None and attempt.epoch <= job.epoch
-        if attempt.epoch != evidence.epoch or (waiting and seen_before):
+        if attempt.epoch != evidence.epoch or (waiting and seen_before and not awaited):
             yield _record(job, attempt, witness)
     finished = evidence.result is not None or job.state in TERMINAL
     unwanted = waiting or job.state is JobState.CANCELLED
@@ -148,15 +148,15 @@ def _alive(case: Case, known: Known) -> Iterator[Action]:
         if waiting and job.stop is None:
             yield CancelTask(key=job.task.key, stop=None, epoch=None, cause="the job is held")
     elif not finished:
-        yield from _follow(job, known)
+        yield from _follow(job, known, awaited=awaited)
     yield from stop_actions(case, known, running_since=see.running_since)
 
 
-def _follow(job: JobFacts, known: Known) -> Iterator[Action]:
+def _follow(job: JobFacts, known: Known, *, awaited: bool) -> Iterator[Action]:
     if known.state in WAITING:
         words = known.reason or known.state.value
         yield Move(state=JobState.QUEUED, reason=f"waits: {words}", cause=known.state.value)
-        if known.state is TaskState.DELAYED:
+        if known.state is TaskState.DELAYED and not awaited:
             yield Undelay(key=job.task.key)
         if known.state is TaskState.HELD and known.held_by_scheduler:
             yield from _held(job, known)
@@ -166,6 +166,19 @@ def _follow(job: JobFacts, known: Known) -> Iterator[Action]:
         where = f" on {known.nodes}" if known.nodes else ""
         yield Move(state=JobState.RUNNING, reason=f"{known.state}{where}", cause=known.state.value)
     # COMPLETING is neither running nor over: it keeps the state it has.
+
+
+def _end_is_awaited(job: JobFacts, known: Known, evidence: Evidence) -> bool:
+    """Return whether to wait one look more for accounting to say how the last run had ended.
+
+    Only where the attempt itself left nothing that says it: after the loss of its node, which
+    would else be taken for a command's requeue and get the job again at once.
+    """
+    return (
+        known.earlier_awaited
+        and job.task.seen is not TaskState.DELAYED
+        and any(not attempt.exits for attempt in evidence.attempts[-1:])
+    )
 
 
 def _held(job: JobFacts, known: Known) -> Iterator[Action]:

@@ -83,9 +83,12 @@ class Tick:
         lines += settle_all(
             self._store, self._scheduler_named, self._clock, lease_epoch=lease_epoch
         )
-        seen, warnings = self._look(moment, lease_epoch)
+        seen, warnings, effects = self._look(moment, lease_epoch)
         lines += seen
+        # Nodes before effects: a task that was put back may begin as soon as its delay is gone,
+        # and one that has begun cannot be told any more to keep off the node it was lost on.
         lines += self._node_health.look(self._default, lease_epoch=lease_epoch)
+        lines += self._act(effects, lease_epoch)
         self._submitter.exclude_nodes = self._node_health.excluded
         lines += accept_late_results(self._store, self._state, lease_epoch=lease_epoch)
         end_overlong_waits(self._store, self._clock, lease_epoch=lease_epoch)
@@ -121,12 +124,12 @@ class Tick:
         self._looked = now
         return Moment(now=now.wall, resumed=not went_on(last, now) or stood_still(own, now))
 
-    def _look(self, moment: Moment, lease_epoch: int) -> tuple[list[str], list[str]]:
-        """Observe live tasks, decide, commit, act; return happenings and warnings."""
+    def _look(self, moment: Moment, lease_epoch: int) -> tuple[list[str], list[str], Effects]:
+        """Observe live tasks, decide, commit; return happenings, warnings, and what is to do."""
         rows = self._store.live_tasks()
         self.urgent, self.running = False, []
         if not rows:
-            return [], []
+            return [], [], Effects()
         self._rounds.begin(frozenset(row["id"] for row in rows))
         jobs = self._facts(rows)
         watcher_job = WatcherJobLook(self._state)
@@ -157,11 +160,10 @@ class Tick:
         self._heartbeats = heartbeats
         lines, effects = self._applier.apply(decided, lease_epoch=lease_epoch)
         lines += self._recorder.record(observations, self._applier.changed, moment)
-        lines += self._act(effects, lease_epoch)
         warnings = [f"{n}: {o.unreachable}" for n, o in observations.items() if o.unreachable]
         unknown = {j.task.scheduler for j in jobs} - set(observations)
         warnings += [f"no access to {name} here: its tasks are not observed" for name in unknown]
-        return lines, warnings
+        return lines, warnings, effects
 
     def _observe(
         self, jobs: list[JobFacts], watcher_job: WatcherJobLook

@@ -80,6 +80,8 @@ class Known:
     task_id: str = ""
     # Of a task that waits again, where accounting says it.
     earlier: EarlierRun | None = None
+    # … or where accounting is about to say it: it answers, and knows only of the beginning.
+    earlier_awaited: bool = False
     # Of a held task: the scheduler's own doing after failed launches, nobody's wish.
     held_by_scheduler: bool = False
 

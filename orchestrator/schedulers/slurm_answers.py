@@ -69,12 +69,14 @@ def answer(
     records = _records(accounts, key) if isinstance(accounts, Accounts) else ()
     if row is not None and row.state is not None:
         if row.state not in OVER:
-            earlier = _earlier(row, records) if _was_restarted(row) else None
+            restarted = _was_restarted(row)
+            kept = isinstance(accounts, Accounts) and accounts.kept
             return Known(
                 state=row.state,
                 reason=row.reason,
                 nodes=row.nodes,
-                earlier=earlier,
+                earlier=_earlier(row, records) if restarted else None,
+                earlier_awaited=restarted and kept and _is_awaited(row, records),
                 held_by_scheduler=row.reason in RELEASED_BY_RULE,
             )
         return _over(row.state, row, records, accounts, site_uids)
@@ -85,7 +87,7 @@ def answer(
 
 def _earlier(row: QueueRow, records: Sequence[AccountRow]) -> EarlierRun | None:
     """Return how the run before had ended. "REQUEUED" says only that a command brought it back."""
-    ended = [r for r in records if r.state in OVER or r.word == "REQUEUED"]
+    ended = [record for record in records if _has_ended(record)]
     if not ended:
         return None
     last = ended[-1]
@@ -94,6 +96,19 @@ def _earlier(row: QueueRow, records: Sequence[AccountRow]) -> EarlierRun | None:
     if last.state is None or last.state not in OVER:
         return None
     return EarlierRun(state=_with_memory(last.state, last), nodes=last.nodes)
+
+
+def _is_awaited(row: QueueRow, records: Sequence[AccountRow]) -> bool:
+    """Return whether accounting does not have the end of the run before yet.
+
+    A task that is put back has a new time of submission; its last run's record has an older one.
+    """
+    former = [record for record in records if record.submitted < row.submitted]
+    return not former or not _has_ended(former[-1])
+
+
+def _has_ended(record: AccountRow) -> bool:
+    return record.state in OVER or record.word == "REQUEUED"
 
 
 def _with_memory(state: TaskState, last: AccountRow | None) -> TaskState:

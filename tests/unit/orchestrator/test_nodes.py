@@ -258,6 +258,21 @@ def test_a_node_that_failed_under_a_task_that_slurm_put_back_is_struck(world: Wo
     assert world.fake._find(key).excluded == ("n7",)  # type: ignore[union-attr]
 
 
+def test_a_task_that_was_put_back_keeps_off_the_node_before_it_may_begin(world: World) -> None:
+    """The other way round it had begun on the very node before it was told to keep off it."""
+    world.fake.node_names = NODES
+    world.submit(SPECS[:1])
+    (key,) = world.task_keys()
+    world.begin(key, SPECS[0], node="n7")
+    world.tick()
+    world.fake.requeue(key, TaskState.NODE_FAIL)
+
+    world.tick()
+
+    verbs = [verb for verb, _ in world.fake.log if verb in ("exclude", "undelay")]
+    assert verbs == ["exclude", "undelay"]
+
+
 def test_what_slurm_holds_after_failed_launches_is_released_within_the_budget(
     world: World,
 ) -> None:

@@ -153,6 +153,24 @@ def test_a_requeued_task_is_not_an_end_and_loses_its_delay() -> None:
     assert not of_kind(actions, CloseTask)
 
 
+def test_a_requeued_task_waits_one_look_for_accounting_to_say_how_it_had_ended() -> None:
+    """Else a lost node would be taken for a command's requeue, and get the job again at once."""
+    delayed = Known(state=TaskState.DELAYED, reason="BeginTime", earlier_awaited=True)
+    silent, saved = attempt(1), attempt(1, exit_record(Outcome.SAVED, cause=StopCause.PREEMPTION))
+
+    first = decide(job(), delayed, evidence(attempts=(silent,)))
+    assert not of_kind(first, Undelay)
+    assert not of_kind(first, RecordEnd)
+    assert [see.seen for see in of_kind(first, SeeTask)] == [TaskState.DELAYED]
+
+    second = decide(job(task_seen=TaskState.DELAYED), delayed, evidence(attempts=(silent,)))
+    assert of_kind(second, Undelay)
+    assert [e.end_class for e in of_kind(second, RecordEnd)] == [EndClass.PREEMPTED]
+
+    # who left an exit record has said it already
+    assert of_kind(decide(job(), delayed, evidence(attempts=(saved,))), Undelay)
+
+
 def test_an_attempt_younger_than_the_answer_is_not_recorded_as_ended() -> None:
     """It began between the listing and the reading of the directory."""
     facts = job(epoch=None, attempts=0, state=JobState.QUEUED)

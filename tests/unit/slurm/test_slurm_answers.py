@@ -201,6 +201,47 @@ def test_why_slurm_put_a_task_back_is_in_accounting(
     assert found.earlier == expected
 
 
+@pytest.mark.parametrize(
+    ("records", "awaited"),
+    [
+        ((), True),
+        ((replace(RECORD, state=T.RUNNING, word="RUNNING"),), True),
+        ((replace(RECORD, state=T.NODE_FAIL, word="NODE_FAIL"),), False),
+        ((replace(RECORD, state=T.PENDING, word="REQUEUED"),), False),
+        # of an earlier restart; the last run's record is not there yet, only that it had begun
+        (
+            (
+                replace(RECORD, state=T.PREEMPTED, word="PREEMPTED"),
+                replace(RECORD, state=T.RUNNING, word="RUNNING", submitted="2026-01-01T00:00:05"),
+            ),
+            True,
+        ),
+    ],
+)
+def test_an_end_that_accounting_does_not_have_yet_is_awaited(
+    records: tuple[AccountRow, ...], awaited: bool
+) -> None:
+    """slurmdbd hears of it after slurmctld has put the task back."""
+    row = replace(RESTARTED, submitted="2026-01-01T00:00:10")
+    waits = replace(WAITS, submitted=row.submitted)
+
+    for rows in (records, (*records, waits)):
+        found = ask(row, Accounts(rows=rows))
+        assert isinstance(found, Known)
+        assert found.earlier_awaited is awaited
+
+
+@pytest.mark.parametrize("accounts", ["slurmdbd is down", Accounts(kept=False)])
+def test_nothing_is_awaited_of_an_accounting_that_does_not_answer(
+    accounts: Accounts | str,
+) -> None:
+    """It may be down for hours, or not be kept at all."""
+    found = ask(RESTARTED, accounts)
+
+    assert isinstance(found, Known)
+    assert not found.earlier_awaited
+
+
 def test_a_task_that_a_person_holds_is_not_asked_about() -> None:
     """It may be held for days: no sacct in every tick."""
     held = replace(RESTARTED, state=T.HELD, reason="JobHeldUser")
