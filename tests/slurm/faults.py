@@ -18,7 +18,10 @@ from jobs.contract.paths import JobDir
 from jobs.contract.records import BadRecord, EpochRecord, read_record
 from orchestrator.devcluster.cluster import PrivateCluster
 from orchestrator.devcluster.errors import ClusterError
-from tests.slurm.private_cluster import NODES, until
+from tests.slurm.private_cluster import NODES
+
+STAYS_SECONDS = 3.0  # a daemon that is to fail at its start has done so
+BACK_SECONDS = 120.0  # accounting, without which slurmctld may not begin, is away for 40 s at most
 
 
 class Faults:
@@ -96,7 +99,11 @@ class Faults:
         """Wait until everything that was to come back has come back."""
         for timer in self._later:
             timer.join()
-        until(self._everything_runs, "the controller to answer", seconds=120, every=1.0)
+        for daemon in self._daemons():
+            self._start(daemon)
+        assert self.cluster.status().answers, (
+            f"slurmctld is not back; see {self.cluster.paths.logs}"
+        )
 
     def _kill(self, daemon: str, seconds: float) -> str:
         if daemon in self._busy:
@@ -110,24 +117,39 @@ class Faults:
         self._in(seconds, lambda: self._start(daemon))
         return f"kill {daemon.partition('.')[0]}"
 
-    def _everything_runs(self) -> bool:
-        """Start what is down once more; slurmctld cannot begin while accounting is away."""
-        alive = self.cluster.status().daemons
-        nodes = [f"slurmd.n{number}" for number in range(1, NODES + 1)]
-        for daemon in ("slurmdbd", "slurmctld", *nodes):
-            if daemon not in alive:
-                with suppress(ClusterError), _BOOK:
-                    self.cluster.start_daemon(daemon)
-        return self.cluster.status().answers
+    def _daemons(self) -> list[str]:
+        """Return all daemons that faults kill, in the order in which they need each other."""
+        return ["slurmdbd", "slurmctld", *(f"slurmd.n{n}" for n in range(1, NODES + 1))]
 
     def _start(self, daemon: str) -> None:
-        for _ in range(10):
-            with suppress(ClusterError):
-                with _BOOK:  # daemons.json is rewritten by each start
+        """Start a daemon anew until it stays.
+
+        One that begins at once may meet what the killed one left (a bound port, a locked state
+        directory) or miss what it needs (slurmctld without accounting), and ends after a second.
+        """
+        deadline = time.monotonic() + BACK_SECONDS
+        while not self._stays(daemon) and time.monotonic() < deadline:
+            with suppress(ClusterError), _BOOK:  # daemons.json is rewritten by each start
+                if not self._lives(daemon):
                     self.cluster.start_daemon(daemon)
-                break
-            time.sleep(1)
         self._busy.discard(daemon)
+
+    def _lives(self, daemon: str) -> bool:
+        try:
+            self.cluster.daemon_pid(daemon)
+        except ClusterError:
+            return False
+        return True
+
+    def _stays(self, daemon: str) -> bool:
+        """Return whether it lives through its first seconds; of slurmctld: whether it answers."""
+        end = time.monotonic() + STAYS_SECONDS
+        while time.monotonic() < end:
+            if not self._lives(daemon):
+                time.sleep(0.5)
+                return False
+            time.sleep(0.5)
+        return daemon != "slurmctld" or self.cluster.status().answers
 
     def _in(self, seconds: float, do: Callable[[], object]) -> None:
         timer = threading.Timer(seconds, do)
