@@ -21,7 +21,7 @@ from jobs.matrix.checks_task import check_task
 from jobs.matrix.expansion import Cell
 from jobs.matrix.fields import REQUIRED_SECTIONS, RUN_SECTIONS, SEMANTIC_SECTIONS
 from jobs.matrix.findings import Finding
-from jobs.matrix.identity import Identities, with_seed
+from jobs.matrix.identity import Identities, Siblings
 from jobs.matrix.normal_form import normal_method, normal_model, normal_task, normal_train
 from jobs.matrix.sections import Judged, SectionReader
 from jobs.snapshot import CodeRefused
@@ -51,6 +51,15 @@ _Check = tuple[Callable[..., Iterable[Finding]], tuple[str, ...], dict[str, Any]
 _Outcome = tuple[Assembled | None, tuple[Finding, ...]]
 
 
+@dataclass(slots=True)
+class _Family:
+    """What became of the first of siblings; of the others with it, but for the seed."""
+
+    data: dict[str, Node]  # kept, so that its id stays its own
+    first: Assembled
+    siblings: Siblings | None = None
+
+
 class Assembler:
     """Turns cells into parts of specs. What equal sections have in common is done once."""
 
@@ -72,7 +81,7 @@ class Assembler:
         ]
         self._checked: dict[tuple[Any, ...], tuple[Finding, ...]] = {}
         self._normal: dict[tuple[Any, ...], Any] = {}
-        self._whole: dict[tuple[int, ...], _Outcome] = {}
+        self._families: dict[int, _Family] = {}  # by the id of their data
 
     def judge_shared(self, data: dict[str, Node]) -> Iterator[Finding]:
         """Yield what is wrong with single values that all cells share.
@@ -87,25 +96,21 @@ class Assembler:
     def assemble(self, cell: Cell) -> tuple[Assembled | None, tuple[Finding, ...]]:
         """Return the cell's parts, or None and every finding.
 
-        Cells that differ only in their seed are assembled once.
+        Siblings, which differ only in their seed, are assembled once.
         """
         judge = self._sections.judge
-        judged = {name: judge(name, raw) for name, raw in cell.data.items()}
-        seed = judged.get("seed")
-        if seed is None or seed.findings:
-            return self._assemble(judged)
-        key = tuple(map(id, judged.values()))  # all of them are kept by the reader of sections
-        place = list(judged).index("seed")
-        key = (*key[:place], *key[place + 1 :])
-        known = self._whole.get(key)
-        if known is None:
-            known = self._whole[key] = self._assemble(judged)
-            return known
-        parts, findings = known
-        if parts is None:
-            return None, findings
-        semantic = with_seed(parts.semantic, seed.value)
-        return Assembled(semantic, parts.run, self._identities.job_id(semantic)), ()
+        seed = judge("seed", cell.seed.value)
+        family = self._families.get(id(cell.data))
+        if family is None or seed.findings:
+            judged = {name: judge(name, raw) for name, raw in cell.data.items()}
+            parts, findings = self._assemble({**judged, "seed": seed})
+            if parts is not None:
+                self._families[id(cell.data)] = _Family(cell.data, parts)
+            return parts, findings
+        if family.siblings is None:
+            family.siblings = Siblings(family.first.semantic, self._identities)
+        semantic, identity = family.siblings.member(seed.value)
+        return Assembled(semantic, family.first.run, identity), ()
 
     def _assemble(self, judged: dict[str, Judged]) -> _Outcome:
         findings = list(_wrong_sections(judged))

@@ -27,16 +27,21 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell. Equal sections of a matrix's cells are one object, so that 100,000 fit."""
+    """One cell. Equal sections of a matrix's cells are one object, so that 100,000 fit.
+
+    Cells that differ only in their seed are siblings: they share `data`, the object itself, so
+    that what does not depend on the seed is found once for all of them.
+    """
 
     origin: Origin
-    data: dict[str, Node]
+    data: dict[str, Node]  # without the seed
     own: tuple[Setting, ...]  # in the order of application, after the origin's base
+    seed: Setting
 
     @property
     def settings(self) -> tuple[Setting, ...]:
         """The settings in the order of application (base first)."""
-        return (*self.origin.base, *self.own)
+        return (*self.origin.base, *self.own, self.seed)
 
     @property
     def block(self) -> int:
@@ -45,6 +50,8 @@ class Cell:
 
     def value(self, field: FieldPath) -> object:
         """Return the value of a field, its default when nobody set it."""
+        if field == SEED:
+            return self.seed.value
         node: Node = self.data
         for part in field:
             if not isinstance(node, dict) or part not in node:
@@ -113,20 +120,6 @@ def _expand_block(
 def _combinations(
     document: Document, outline: Outline, number: int, block: Block
 ) -> Iterator[Cell]:
-    seeds: list[tuple[Setting, ...]] = [()]
-    if not block.names_seed:
-        listed = isinstance(document.data, dict) and isinstance(document.data.get("seeds"), list)
-        seeds = [
-            (
-                Setting(
-                    field=SEED,
-                    value=seed,
-                    document=document,
-                    path=("seeds", index) if listed else ("seeds",),
-                ),
-            )
-            for index, seed in enumerate(outline.seeds)
-        ]
     rows: list[tuple[Setting, ...]]
     rows = [tuple(row) for row in zip(*(a.values for a in block.rows), strict=True)] or [()]
     grids = itertools.product(*(axis.values for axis in block.grid))
@@ -136,11 +129,27 @@ def _combinations(
         varied=tuple(axis.field for axis in (*block.grid, *block.rows)),
         constants=block.constants,
     )
+    seeds = None if block.names_seed else _seeds(document, outline)
     sections = _Sections(merged({}, outline.base))
-    for grid, row, seed in itertools.product(grids, rows, seeds):
-        # A whole section before the keys inside it, whatever the order in the file.
-        own = tuple(sorted((*block.constants, *grid, *row, *seed), key=_depth))
-        yield Cell(origin, sections.merged(own), own)
+    for grid, row in itertools.product(grids, rows):
+        given = (*block.constants, *grid, *row)
+        own, data = sections.merged(given)
+        for seed in seeds or (next(s for s in reversed(given) if s.field == SEED),):
+            yield Cell(origin, data, own, seed)
+
+
+def _seeds(document: Document, outline: Outline) -> list[Setting]:
+    """Return the settings of `seeds`, which a block that names none is crossed with."""
+    listed = isinstance(document.data, dict) and isinstance(document.data.get("seeds"), list)
+    return [
+        Setting(
+            field=SEED,
+            value=seed,
+            document=document,
+            path=("seeds", index) if listed else ("seeds",),
+        )
+        for index, seed in enumerate(outline.seeds)
+    ]
 
 
 def _depth(setting: Setting) -> int:
@@ -148,14 +157,24 @@ def _depth(setting: Setting) -> int:
 
 
 class _Sections:
-    """The sections of a block's cells; those made by the same settings are one object."""
+    """The data of a block's cells; what is made by the same settings is one object."""
 
     def __init__(self, base: dict[str, Node]) -> None:
         self._base = base
+        self._whole: dict[tuple[int, ...], tuple[tuple[Setting, ...], dict[str, Node]]] = {}
         self._made: dict[tuple[int, ...], dict[str, Node]] = {}
 
-    def merged(self, own: Sequence[Setting]) -> dict[str, Node]:
-        """Return a cell's data."""
+    def merged(self, given: Sequence[Setting]) -> tuple[tuple[Setting, ...], dict[str, Node]]:
+        """Return the settings without the seed in the order of application, and their data."""
+        own = tuple(setting for setting in given if setting.field != SEED)
+        key = tuple(map(id, own))
+        if key not in self._whole:
+            # A whole section before the keys inside it, whatever the order in the file.
+            own = tuple(sorted(own, key=_depth))
+            self._whole[key] = own, self._data(own)
+        return self._whole[key]
+
+    def _data(self, own: Sequence[Setting]) -> dict[str, Node]:
         data = dict(self._base)
         mine: dict[str, list[Setting]] = {}
         for setting in own:

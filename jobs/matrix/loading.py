@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from jobs.matrix.outline import Outline, Rehearsal, read_outline
 from jobs.matrix.overriding import read_sets
 from jobs.spec import JobSpec, Run, canonical_json
 from jobs.yaml_strict import MAX_BYTES, Document, parse_yaml
+
+_EVERY_STEPS = ("save", "every_steps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +52,33 @@ def load_matrix(
 
     Raises `MatrixInvalid` with every problem, or OSError when the file cannot be read.
     """
-    with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    document = parse_yaml(data, file=str(path))
-    findings = Findings()
-    outline, blocks, cells = _cells(document, sets, findings)
     roots = Roots(
         base_dir=path.absolute().parent.resolve(),
         models_root=Path(models_root) if models_root else None,
         data_root=Path(data_root) if data_root else None,
     )
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    with _nothing_collected():
+        return _matrix(path, data, roots, sets)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Keep Python from searching 100,000 cells for garbage again and again: there is none."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _matrix(path: Path, data: bytes, roots: Roots, sets: Sequence[str]) -> Matrix:
+    document = parse_yaml(data, file=str(path))
+    findings = Findings()
+    outline, blocks, cells = _cells(document, sets, findings)
     assembled = _assemble(document, outline, cells, roots, findings)
     jobs: tuple[JobSpec, ...] = ()
     needs: tuple[Need, ...] = ()
@@ -125,22 +146,23 @@ def _never_saves(
     document: Document, cells: Sequence[Cell], assembled: Sequence[Assembled]
 ) -> list[Problem]:
     """Return a problem when somebody asks for periodic saves that no cell would ever reach."""
-    asked = [
-        (cell, parts)
-        for cell, parts in zip(cells, assembled, strict=True)
-        if parts.semantic.total_steps
-        and cell.value(("save", "every_steps"))
-        and _says(cell.settings, ("save", "every_steps"))
-    ]
-    if not asked or any(
-        parts.run.save.every_steps <= parts.semantic.total_steps for _, parts in asked
-    ):
+    asked: tuple[Cell, Assembled] | None = None
+    before: Cell | None = None
+    for cell, parts in zip(cells, assembled, strict=True):
+        sibling = before is not None and before.data is cell.data
+        before = cell
+        if sibling or not parts.semantic.total_steps or not _says(cell.settings, _EVERY_STEPS):
+            continue
+        if parts.run.save.every_steps <= parts.semantic.total_steps:
+            return []
+        asked = asked or (cell, parts)
+    if asked is None:
         return []
-    cell, parts = asked[0]
+    cell, parts = asked
     every, steps = parts.run.save.every_steps, parts.semantic.total_steps
-    setting = _says(cell.settings, ("save", "every_steps"))
+    setting = _says(cell.settings, _EVERY_STEPS)
     assert setting is not None
-    rest = ("save", "every_steps")[len(setting.field) :]
+    rest = _EVERY_STEPS[len(setting.field) :]
     return [
         setting.document.problem(
             (*setting.path, *rest),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jobs.matrix.expansion import Cell
 from jobs.matrix.fields import RUN_SECTIONS, SEED
@@ -21,7 +21,7 @@ def cell_names(cells: Sequence[Cell], ids: Sequence[str]) -> list[str]:
     fields = _naming_fields(cells)
     words = _short_words(fields)
     known = _Words(words)
-    names = [_name(cell, fields, known) for cell in cells]
+    names = list(_names(cells, fields, known))
     owner: dict[str, str] = {}  # lower case: some filesystems and eyes do not tell case
     clashing = set()
     for name, job in zip(names, ids, strict=True):
@@ -85,13 +85,17 @@ class _Words:
         return known[1]
 
 
-def _name(cell: Cell, fields: Sequence[FieldPath], words: _Words) -> str:
-    parts = []
-    for field in fields:
-        value = cell.value(field)
-        if value is not None:
-            parts.append(words.word(field, value))
-    return "-".join(parts).lstrip("._=+-") or "cell"
+def _names(cells: Sequence[Cell], fields: Sequence[FieldPath], words: _Words) -> Iterator[str]:
+    """Yield the cells' names; those of siblings differ in the last word, the seed's."""
+    before: Cell | None = None
+    common = ""
+    for cell in cells:
+        if before is None or before.data is not cell.data:
+            values = ((field, cell.value(field)) for field in fields if field != SEED)
+            parts = [words.word(field, value) for field, value in values if value is not None]
+            common = "-".join([*parts, ""]).lstrip("._=+-")
+            before = cell
+        yield common + words.word(SEED, cell.seed.value)
 
 
 def _in_short(value: object) -> str:

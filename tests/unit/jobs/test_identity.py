@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import create_model
 
-from jobs.matrix.identity import Identities, with_seed
+from jobs.matrix.identity import Identities, Siblings
 from jobs.spec import (
     EngineSpec,
     JobSpec,
@@ -192,8 +192,8 @@ def test_ids_of_many_cells_at_once_are_those_of_each_alone(
         }
         one = semantic({**value, "train": train.model_dump(mode="json")})
         assert identities.job_id(one) == job_id(one)
-        other = with_seed(one, seed + 1)
-        assert identities.job_id(other) == job_id(other)
+        other, identity = Siblings(one, identities).member(seed + 1)
+        assert identity == job_id(other)
         assert other.model_dump() == {**one.model_dump(), "seed": seed + 1}
 
 
@@ -203,10 +203,16 @@ def test_a_loaded_matrix_has_the_ids_and_names_that_its_specs_would_be_given(
     """Specs of a matrix are made without validation; validated, they are the same."""
     matrix = load(
         tmp_path,
-        "matrix: {train.lr: [1e-3, 3e-3], engine.ranks: [1, 2], method.rank: [8, 4]}\nseeds: 3\n",
+        "matrix:\n"
+        "- {grid: {train.lr: [1e-3, 3e-3], engine.ranks: [1, 2], method.rank: [8, 4]}}\n"
+        "- {grid: {method.rank: [2, 1]}, zip: {seed: [5, 6, 5], train.lr: [1e-3, 1e-3, 2e-3]}}\n"
+        "- {set: {seed: 9}}\n"
+        "seeds: 3\n",
     )
 
-    assert len(matrix.jobs) == 24
+    assert len(matrix.jobs) == 24 + 6 + 1
+    assert [spec.semantic.seed for spec in matrix.jobs[24:]] == [5, 6, 5, 5, 6, 5, 9]
+    assert len({spec.id for spec in matrix.jobs}) == 31
     for spec in matrix.jobs:
         assert JobSpec.model_validate_json(spec.to_json()) == spec
 
