@@ -18,6 +18,7 @@ from pathlib import Path
 
 from checkpoints.errors import BrokenCheckpoint
 from checkpoints.manifest import MANIFEST, MAX_MANIFEST_BYTES, FileEntry, digest_of
+from durable import faults
 
 _BUFFER = 1 << 16
 _CHUNK = 4 << 20
@@ -87,6 +88,7 @@ def read_entry(root: Path, entry: FileEntry) -> bytes:
     """Return a file's bytes after checking, on these very bytes, size and digest."""
     with open_within(root, entry.path) as (file, size):
         check_size(entry, size)
+        faults.hit("verify.before_use")
         data = file.read(entry.bytes + 1)
     check_size(entry, len(data))
     _check_digest(entry, digest_of(data))
@@ -102,6 +104,7 @@ def check_entry(root: Path, entry: FileEntry, *, cold: bool = False) -> None:
     buffer = memoryview(bytearray(min(_CHUNK, entry.bytes + 1)))
     with open_within(root, entry.path) as (file, size):
         check_size(entry, size)
+        faults.hit("verify.before_file")
         if cold:
             with suppress(OSError):  # a wish: some filesystems keep their own cache
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -12,6 +12,7 @@ from pathlib import Path
 from checkpoints.errors import BrokenCheckpoint
 from checkpoints.manifest import MANIFEST, FileEntry, Manifest, decode_manifest, digest_of
 from checkpoints.reading import check_entry, check_size, evidence, open_within, read_manifest_bytes
+from durable import faults
 from jobs.contract.paths import checkpoint_name, parse_checkpoint_name
 
 # safetensors: 8 bytes little-endian length of the header, the header, the tensors.
@@ -62,6 +63,7 @@ def verify(root: Path, *, owner: Owner, cold: bool = False) -> Surveyed:
     """
     surveyed = survey(root, owner=owner)
     files = surveyed.manifest.files
+    faults.hit("verify.before_contents")
 
     def check(entry: FileEntry) -> None:
         _check_header_length(root, entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FAULT_POINTS: dict[str, str] = {
     "files.before_fsync": "a new file is written, not yet fsynced (errno=EIO: the fsync fails)",
+    "files.before_fsync_dir": "a directory's entries are visible, not yet durable",
     "publish.before_write": "nothing of the new content exists",
     "publish.after_write": "the temporary file is whole and fsynced, the name is still old",
     "publish.before_rename": "as after_write, immediately before the rename",

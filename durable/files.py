@@ -204,6 +204,7 @@ def fsync_dir(path: Path) -> None:
     """Make the entries of a directory (creations, renames) durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        faults.hit("files.before_fsync_dir")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

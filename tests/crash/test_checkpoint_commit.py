@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints.fault_points import FAULT_POINTS
+from tests.crash.crash_sweep import workshop
 from tests.crash.warm_child import FAILED, KILLED, WarmChild
 from tests.unit.checkpoints.fake_attempt import (
     RANKS,
@@ -28,7 +29,8 @@ ACTIONS = {"kill": KILLED, "errno=ENOSPC": FAILED, "errno=EIO": FAILED}
 STAGE_POINTS = sorted(point for point in FAULT_POINTS if point.startswith("stage."))
 STAGE_POINTS.append("files.before_fsync")
 QUARANTINE_POINTS = sorted(point for point in FAULT_POINTS if point.startswith("quarantine."))
-COMMIT_POINTS = sorted({*FAULT_POINTS} - {*STAGE_POINTS} - {*QUARANTINE_POINTS})
+VERIFY_POINTS = sorted(point for point in FAULT_POINTS if point.startswith("verify."))
+COMMIT_POINTS = sorted({*FAULT_POINTS} - {*STAGE_POINTS} - {*QUARANTINE_POINTS} - {*VERIFY_POINTS})
 COMMIT_POINTS += ["publish_dir.before_rename", "publish_dir.after_rename"]
 OLDEST, OLDER, PREVIOUS = (f"step-000000{step}.e0001" for step in (10, 20, 30))
 NEXT = "step-00000040.e0002"
@@ -54,9 +56,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(template: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    return Path(shutil.copytree(template, tmp_path / "checkpoints"))
+def root(template: Path) -> Iterator[Path]:
+    """A copy of it, in memory where there is some: a killed process leaves the same there."""
+    place = workshop()
+    yield Path(shutil.copytree(template, place / "checkpoints"))
+    shutil.rmtree(place)
 
 
 def interrupted(
