@@ -109,10 +109,12 @@ class CheckpointStore:
     ) -> CommittedCheckpoint:
         """Give the staged shards of all ranks their name (rank 0, after all have finished).
 
-        `fence` is called immediately before the rename and raises if a higher epoch holds the
-        job. Raises ValueError if the entries are not those of all ranks, `BrokenCheckpoint` if
-        the staged files are not those of the entries, `AlreadyThere`, OSError. Whatever it
-        raises, nothing was committed and this try is dead: stage anew, or go on without.
+        `fence` raises if a higher epoch holds the job. It is called immediately before the rename,
+        and once more if something was missing: a newer epoch sweeps what older ones have staged,
+        so that none is renamed after its claim. Raises ValueError if the entries are not those of
+        all ranks, `BrokenCheckpoint` if the staged files are not those of the entries,
+        `AlreadyThere`, OSError. Whatever it raises, nothing was committed and this try is dead:
+        stage anew, or go on without.
         """
         assert self._owner.job is not None
         assert self._owner.spec_digest is not None
@@ -124,14 +126,18 @@ class CheckpointStore:
                 "files": sorted((e.model_dump() for e in entries), key=lambda e: str(e["path"])),
             }
         )
-        staged = self._current(step=header.step, epoch=header.epoch)
-        check_tree(staged, manifest.files)
         data = encode_manifest(manifest)
-        faults.hit("commit.before_manifest")
-        write_durable(staged / MANIFEST, data)
-        faults.hit("commit.after_manifest")
         final = self.root / header.name
-        self._publish(staged, final, fence=fence)
+        try:
+            staged = self._current(step=header.step, epoch=header.epoch)
+            check_tree(staged, manifest.files)
+            faults.hit("commit.before_manifest")
+            write_durable(staged / MANIFEST, data)
+            faults.hit("commit.after_manifest")
+            self._publish(staged, final, fence=fence)
+        except (BrokenCheckpoint, FileNotFoundError):
+            fence()
+            raise
         return CommittedCheckpoint(
             name=header.name, path=final, digest=digest_of(data), manifest=manifest
         )

@@ -73,6 +73,26 @@ def publish_new(path: Path, data: bytes) -> bool:
     return published
 
 
+def publish_staged(staged: Path, final: Path, *, new: bool = False) -> bool:
+    """Give a file that `write_durable` wrote its final name, atomically and durably.
+
+    It replaces what has that name; `new`: never, then False says that the name exists. Raises
+    FileNotFoundError when `staged` was taken away meanwhile; OSError.
+    """
+    if new:
+        published = _link(staged, final)
+    else:
+        published, identity = True, _inode(staged)
+        try:
+            staged.replace(final)
+        except OSError:
+            # On NFS a repeated request may report an error although the first one was done.
+            if identity is None or _inode(final) != identity:
+                raise
+    fsync_dir(final.parent)
+    return published
+
+
 def publish_all_new(root: Path, files: Mapping[Path, bytes]) -> frozenset[Path]:
     """Publish many files below `root`; a name that exists already stays as it is.
 

@@ -7,16 +7,16 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from durable.faults import hit
-from durable.files import private_dir, publish_file, publish_new
+from durable.files import private_dir, publish_file
 from jobs.contract.records import ResultRecord
 from jobs.spec import semantic_digest
-from worker.attempt import valid_result
-from worker.claim import check_fence
 from worker.evaluation import Evaluation, Scored, evaluate
 from worker.failures import Stopped
 from worker.metrics import encode_row, job_curve, missing_steps
+from worker.publication import publish_result
 from worker.saving import prune
 from worker.session import Session
 from worker.snapshot import encode_tensors, evaluation_weights, full_trained, weights_digest
@@ -47,10 +47,13 @@ def finish(session: Session) -> None:
     if tested is None:
         raise Stopped(committed=session.standing.committed_here)
     if session.channel.rank == 0:
-        if weights is not None:
-            check_fence(session.attempt.job, session.attempt.epoch)
-            publish_file(session.attempt.job.weights, encode_tensors(weights))
-        publish(session, tested, tested_digest=tested_digest, final_digest=final_digest)
+        publish(
+            session,
+            tested,
+            weights=weights,
+            tested_digest=tested_digest,
+            final_digest=final_digest,
+        )
     # Nobody leaves with 0 before the result is there.
     session.channel.tell(session.channel.ticket("published"), value=True)
     session.progress.phase("finished")
@@ -80,8 +83,15 @@ def selected_weights(session: Session, final_digest: str) -> Iterator[str]:
         yield digest
 
 
-def publish(session: Session, tested: Evaluation, *, tested_digest: str, final_digest: str) -> None:
-    """Publish predictions, curve and result, in this order (rank 0). Raises `Fenced`, OSError."""
+def publish(
+    session: Session,
+    tested: Evaluation,
+    *,
+    weights: dict[str, Any] | None,
+    tested_digest: str,
+    final_digest: str,
+) -> None:
+    """Publish predictions, then curve, weights and result (rank 0). Raises `Fenced`, OSError."""
     job, attempt, epoch = session.attempt.job, session.attempt, session.attempt.epoch
     predictions = b"".join(encode_row(prediction_row(s)) for s in tested.scored)
     directory = private_dir(attempt.directory.predictions)
@@ -91,11 +101,9 @@ def publish(session: Session, tested: Evaluation, *, tested_digest: str, final_d
     missing = missing_steps(curve, steps=session.steps)
     if missing:
         session.standing.add_reasons([f"metrics rows of {len(missing)} steps are lost"])
-    check_fence(job, epoch)
-    publish_file(job.metrics, b"".join(encode_row(row) for row in curve))
-    hit("finish.before_fence")
-    check_fence(job, epoch)
-    hit("finish.before_result")
+    beside = {job.metrics: b"".join(encode_row(row) for row in curve)}
+    if weights is not None:
+        beside[job.weights] = encode_tensors(weights)
     record = result_record(
         session,
         tested,
@@ -103,13 +111,13 @@ def publish(session: Session, tested: Evaluation, *, tested_digest: str, final_d
         final_digest=final_digest,
         predictions_digest=_digest(predictions),
     )
-    if not publish_new(job.result, record.to_json()) and not valid_result(job, attempt.spec):
-        raise FileExistsError(
-            f"{job.result}: exists and is not a result of this job; move it away and run again"
-        )
+    hit("finish.before_publication")
+    standing = publish_result(attempt, record, beside=beside)
     hit("finish.after_result")
     prune(session, keep=KEPT_AFTER_RESULT)
-    log.info("result: %s", json.dumps(record.metrics, sort_keys=True))
+    if standing.epoch != epoch:
+        log.warning("epoch %d has published a result meanwhile; it stands", standing.epoch)
+    log.info("result: %s", json.dumps(standing.metrics, sort_keys=True))
 
 
 def result_record(

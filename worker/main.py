@@ -28,6 +28,7 @@ from worker.orphans import leave_with_launcher
 from worker.packages import check_strict, own_packages, packages_of
 from worker.preemption import Preemption, allocation_end
 from worker.progress import Progress
+from worker.publication import withdraw_older
 
 log = logging.getLogger("orch")
 
@@ -61,6 +62,9 @@ def run_rank(argv: Sequence[str]) -> int:
             return ExitCode.RESULT
         leave_with_launcher(os.environ)
         attempt = _claim(assignment)
+        # An older epoch may have published until its files were taken away, never after.
+        if valid_result(assignment.job, assignment.spec) is not None:
+            return ExitCode.RESULT
     except (Misconfigured, BadLayout) as error:
         print(f"orch worker: {error}", file=sys.stderr)  # noqa: T201 - no log file exists yet
         return ExitCode.CONFIGURATION
@@ -84,6 +88,10 @@ def _claim(assignment: Assignment) -> Attempt:
     if assignment.layout.rank == 0:
         wanted = wanted.model_copy(update={"packages": _packages(assignment)})
         record = claim(assignment.job, wanted)
+        try:
+            withdraw_older(assignment.job, record.epoch)
+        except OSError as error:
+            raise NoClaim(f"an older epoch could still publish: {error}") from error
     else:
         record = find_claim(assignment.job, wanted, timeout_seconds=timeout)
     return Attempt(assignment=assignment, claim=record, rank_timeout=timeout)

@@ -142,6 +142,7 @@ def _commit(session: Session, statuses: list[dict[str, Any]], kind: str) -> dict
     problems = [status["problem"] for status in statuses if "problem" in status]
     try:
         if problems:
+            check_fence(session.attempt.job, epoch)  # or a newer epoch swept what was staged
             session.store.discard(step=standing.step, epoch=epoch)
             full = any(status.get("full") for status in statuses)
             return {"problem": "; ".join(problems), "full": full and _made_room(session)}

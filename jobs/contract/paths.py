@@ -46,6 +46,11 @@ class AttemptDir:
         return self.path / "predictions"
 
     @property
+    def publishing(self) -> Path:
+        """What this attempt is about to publish. A newer epoch takes it away."""
+        return self.path / "publishing"
+
+    @property
     def rendezvous(self) -> Path:
         """Address and port of the process-group store, published by rank 0."""
         return self.path / "rendezvous.json"

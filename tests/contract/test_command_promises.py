@@ -192,7 +192,7 @@ attempt.result({"begun": attempt.resume_step})
         ("saves.hashed", 0),
         ("commit.before_rename", 0),
         ("commit.after_rename", 1),
-        ("command.before_result", 1),
+        ("publication.checked", 1),
     ],
 )
 def test_a_runner_killed_anywhere_loses_no_commit_and_leaves_no_half_of_one(

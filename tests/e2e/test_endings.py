@@ -125,7 +125,7 @@ def test_an_older_epoch_can_publish_nothing(tmp_path: Path, fork_server: ForkSer
     assert [path.name for path in job.job.checkpoints.glob("step-*")] == ["step-00000003.e0001"]
 
 
-@pytest.mark.parametrize("point", ["finish.before_fence", "finish.before_result"])
+@pytest.mark.parametrize("point", ["publication.staged", "publication.before_result"])
 def test_killed_before_the_result_it_is_published_by_the_next_attempt(
     tmp_path: Path, fork_server: ForkServer, point: str
 ) -> None:

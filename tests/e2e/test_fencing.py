@@ -59,19 +59,22 @@ def committed(job: Bench) -> list[str]:
     return sorted(path.name for path in job.job.checkpoints.glob("step-*"))
 
 
-def published(job: Bench) -> dict[str, bytes]:
-    """Return what an attempt shares with others: result, curve and weights."""
+def published(job: Bench) -> dict[str, tuple[int, bytes]]:
+    """Return what an attempt shares with others: result, curve and weights, the very files."""
     files = (job.job.result, job.job.metrics, job.job.weights)
-    return {path.name: path.read_bytes() for path in files if path.exists()}
+    return {path.name: (path.stat().st_ino, path.read_bytes()) for path in files if path.exists()}
 
 
 # Where rank 0 stands still, and what of it was committed before.
 POINTS = ["loop.after_step[rank=0]:stop@4", "loop.after_step[rank=0]:stop@12"]
-POINTS += ["commit.before_fence[rank=0]:stop@2", "finish.before_fence[rank=0]:stop"]
+POINTS += ["commit.before_fence[rank=0]:stop@2", "finish.before_publication[rank=0]:stop"]
+# It has looked for a higher epoch and found none.
+CHECKED = ["commit.before_rename[rank=0]:stop@2", "publication.checked[rank=0]:stop"]
+CHECKED += ["publication.before_result[rank=0]:stop"]
+CASES = [*((point, {}) for point in POINTS + CHECKED), *((point, TWO) for point in POINTS[:3])]
 
 
-@pytest.mark.parametrize("changes", [{}, TWO], ids=["one_rank", "two_ranks"])
-@pytest.mark.parametrize("fault", POINTS)
+@pytest.mark.parametrize(("fault", "changes"), CASES)
 def test_continued_after_its_replacement_has_finished(
     tmp_path: Path, fork_server: ForkServer, fault: str, changes: dict[str, int]
 ) -> None:
@@ -95,7 +98,7 @@ def test_continued_after_its_replacement_has_finished(
 
 
 @pytest.mark.parametrize("changes", [{}, TWO], ids=["one_rank", "two_ranks"])
-@pytest.mark.parametrize("fault", [POINTS[0], POINTS[2]])
+@pytest.mark.parametrize("fault", [POINTS[0], POINTS[2], CHECKED[0]])
 def test_continued_while_its_replacement_runs(
     tmp_path: Path, fork_server: ForkServer, fault: str, changes: dict[str, int]
 ) -> None:

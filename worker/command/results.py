@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from durable.faults import hit
-from durable.files import publish_file, publish_new
 from jobs.contract.records import ResultRecord
 from jobs.spec import canonical_json, semantic_digest
-from worker.attempt import Attempt, valid_result
-from worker.claim import check_fence
+from worker import publication
+from worker.attempt import Attempt
 from worker.command.surroundings import command_of
 from worker.metrics import encode_row, job_curve
 
@@ -95,14 +94,8 @@ def publish_result(
             "ranks": attempt.layout.world_size,
         },
     )
-    check_fence(job, attempt.epoch)
     curve = job_curve(job, up_to_epoch=attempt.epoch, steps=steps) if steps else []
-    if curve:
-        publish_file(job.metrics, b"".join(encode_row(row) for row in curve))
-    hit("command.before_result")
-    check_fence(job, attempt.epoch)
-    if not publish_new(job.result, record.to_json()) and not valid_result(job, attempt.spec):
-        raise FileExistsError(
-            f"{job.result}: exists and is not a result of this job; move it away and run again"
-        )
+    beside = {job.metrics: b"".join(encode_row(row) for row in curve)} if curve else {}
+    hit("command.before_publication")
+    publication.publish_result(attempt, record, beside=beside)
     hit("command.after_result")

@@ -96,9 +96,10 @@ class Saves:
 
         Raises `NotKept`, `Fenced`, OSError; what was saved then stays where it is, if it can.
         """
+        attempt = self._attempt
+        check_fence(attempt.job, attempt.epoch)  # who holds the job sweeps what older ones saved
         if not self.holds_something():
             raise NotKept("there is nothing to keep: save into save_path() first")
-        attempt = self._attempt
         try:
             shard = self._store.stage(step=step, epoch=attempt.epoch, rank=0)
         except AlreadyThere as error:
