@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.budgets import backoff, spent
-from jobs.contract.records import ExitRecord, Outcome, Overrides
+from jobs.contract.records import RESUME_REFUSED, ExitRecord, Outcome, Overrides
 from jobs.history import AttemptHistory, JobHistory, ran_out_of_memory
 from jobs.lost_time import lost_seconds
 from jobs.names import printable
@@ -153,7 +153,7 @@ def _over_budget(
     what = _error_in_words(end)
     match end.outcome:
         case Outcome.CONFIGURATION:
-            return Stop(reason=f"configuration: {what}; no retry can help")
+            return Stop(reason=_configuration_in_words(end))
         case Outcome.DEVICE_OOM if unattended:
             return Stop(
                 reason=f"device out of memory: {what}; `orch watch` can run it again with half"
@@ -170,6 +170,12 @@ def _over_budget(
                 f" (retry.incomplete allows {retry.incomplete} more)"
             )
     return None
+
+
+def _configuration_in_words(end: ExitRecord) -> str:
+    if end.error is not None and end.error.type == RESUME_REFUSED:  # it says itself what helps
+        return f"resume refused: {printable(end.error.message, limit=2000).strip('`')}"
+    return f"configuration: {_error_in_words(end)}; no retry can help"
 
 
 def _same_cause(one: ExitRecord | None, end: ExitRecord) -> bool:

@@ -30,6 +30,7 @@ from pydantic import (
 )
 
 from jobs.names import check_job_name
+from jobs.waivers import WAIVED_BY_DEFAULT, Waiver
 
 Family = Literal["decoder", "seq2seq", "encoder"]
 
@@ -236,6 +237,12 @@ class SaveSpec(SpecModel):
     read_back: bool = False  # read each checkpoint from disk before it counts
 
 
+class ResumeSpec(SpecModel):
+    """What of a checkpoint may differ from what an attempt has; see `jobs.waivers`."""
+
+    waive: tuple[Waiver, ...] = WAIVED_BY_DEFAULT
+
+
 class RetrySpec(SpecModel):
     """Budgets per cause, in further attempts; each is whole again when the committed step grew.
 
@@ -270,6 +277,7 @@ class Run(SpecModel):
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0  # higher ones go first
     resources: ResourcesSpec = ResourcesSpec()
     save: SaveSpec = SaveSpec()
+    resume: ResumeSpec = ResumeSpec()
     retry: RetrySpec = RetrySpec()
     grace_seconds: PositiveFloat = 30.0
     # Other installed packages than in the attempts before: on record as inexact, or refused.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.contract.exit_codes import AGAIN_CODES, ExitCode
-from jobs.contract.records import ExitRecord, Outcome, StopCause
+from jobs.contract.records import RESUME_REFUSED, ExitRecord, Outcome, StopCause
 from jobs.history import decisive, ran_out_of_memory
 from orchestrator.facts import Blame, EndClass
 from orchestrator.schedulers.base import Known, TaskState
@@ -103,6 +103,10 @@ def _by_records(known: Known | None, exits: Sequence[ExitRecord]) -> Meaning | N
     record = decisive(exits)
     if record is None:
         return None
+    if record.error is not None and record.error.type == RESUME_REFUSED:
+        return Meaning(
+            end_class=EndClass.RESUME_REFUSED, cause=" ".join(record.error.message.split())
+        )
     who = f"rank {record.rank}: {record.outcome}"
     if record.error is not None:
         message = record.error.message.strip().splitlines()

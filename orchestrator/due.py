@@ -37,6 +37,11 @@ class DueJob:
             return own
         return own.model_copy(update={"memory_gb": self.overrides.memory_gb})
 
+    def waivers(self) -> tuple[str, ...]:
+        """Return the names of what may differ at a resume: the matrix's, and a person's."""
+        names = (*self.spec.run.resume.waive, *self.overrides.waive)
+        return tuple(dict.fromkeys(str(name) for name in names))
+
     def group(self) -> ResourceGroup:
         """Return the job's resource group."""
         engine = self.spec.semantic.engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -172,8 +173,21 @@ def _completed(facts: JobCircumstances) -> _Said:
     return f"it is done: a valid result exists, after {total}", [], [action]
 
 
+_LET_PASS = re.compile(r"orch retry [0-9a-f]{8}(?: --waive [a-z_]+)+")
+
+
 def _failed(facts: JobCircumstances) -> _Said:
     job = short_id(facts.row.id)
+    waiver = _LET_PASS.search(clean(facts.row.reason))
+    if waiver is not None:  # its attempt found other circumstances than its checkpoint's
+        return (
+            f"it failed: {clean(facts.row.reason)}",
+            ["the checkpoint is whole and stays; nothing was changed"],
+            [
+                NextAction(f"orch retry {job}", "run it again once what differs is put right"),
+                NextAction(waiver[0], "let it differ; the result then says exact: false and why"),
+            ],
+        )
     return (
         f"it failed: {clean(facts.row.reason)}",
         [],

@@ -25,6 +25,7 @@ class EndClass(StrEnum):
     DEVICE_OOM = "device_oom"
     EXCEPTION = "exception"
     CONFIGURATION = "configuration"
+    RESUME_REFUSED = "resume_refused"  # the checkpoint is of other circumstances
     STALLED = "stalled"
     INCOMPLETE = "incomplete"
     CANCELLED = "cancelled"

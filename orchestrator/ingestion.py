@@ -72,7 +72,7 @@ class Ingestion:
                     case requests.ForgiveWish(nodes=nodes):
                         lines = [line for node in nodes for line in self._forgive(node)]
                     case requests.AgainWish(jobs=jobs):
-                        lines = [line for job in jobs for line in self._again(job, _STOPPED)]
+                        lines = [line for job in jobs for line in self._retry(job, wish)]
                 self._store.add_request(name)
                 hit("ingest.before_commit")
             hit("ingest.committed")
@@ -158,6 +158,19 @@ class Ingestion:
         if self._store.held_by_person(job):
             return [f"{job}: stays held; orch release continues it"]
         return self._again(job, _STARTABLE)
+
+    def _retry(self, job: str, wish: requests.AgainWish) -> list[str]:
+        """Start a stopped job again, with what the person changes about it."""
+        if wish.waive and self._store.job_state(job) in _STOPPED:
+            names = ", ".join(wish.waive)
+            old = self._store.overrides_of(job)
+            waive = tuple(dict.fromkeys([*old.waive, *map(str, wish.waive)]))
+            self._store.set_overrides(job, old.model_copy(update={"waive": waive}))
+            decision = "may differ at a resume; the result then says exact: false"
+            self._store.event(
+                "wish", job=job, cause=f"waived by a person: {names}", decision=decision
+            )
+        return self._again(job, _STOPPED)
 
     def _again(self, job: str, stopped: frozenset[JobState]) -> list[str]:
         if self._store.job_state(job) not in stopped:

@@ -73,6 +73,8 @@ def next_step(
         return changed  # other conditions have bounds of their own
     if end.end_class is EndClass.CONFIGURATION:
         return GiveUp(reason=f"configuration: {end.cause}")
+    if end.end_class is EndClass.RESUME_REFUSED:
+        return GiveUp(reason=f"resume refused: {end.cause}")
     if end.end_class in FREE:
         step: RunAgain | GiveUp = RunAgain(reason=end.cause, overrides=overrides)
     else:

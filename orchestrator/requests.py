@@ -22,6 +22,7 @@ from durable.files import private_dir, publish_all_new, publish_new
 from jobs.contract.paths import StateDir
 from jobs.contract.records import Record, read_record
 from jobs.spec import JobSpec, canonical_json
+from jobs.waivers import Waiver
 from orchestrator.snapshots import publish_snapshots
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class AgainWish(Record):
 
     kind: Literal["again"] = "again"
     jobs: tuple[str, ...]
+    waive: tuple[Waiver, ...] = ()  # what may differ at their resumes from now on
 
 
 class ForgiveWish(Record):

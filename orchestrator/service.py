@@ -17,6 +17,7 @@ from durable.locks import Locked
 from jobs.contract.paths import JobDir, StateDir
 from jobs.contract.records import WorkerSite
 from jobs.states import TERMINAL, JobState
+from jobs.waivers import Waiver
 from orchestrator import requests
 from orchestrator.admission import MAX_IN_FLIGHT
 from orchestrator.awakening import Awakening
@@ -220,10 +221,16 @@ class Service:
             [row for row in rows if row.state is JobState.HELD or row.id in held],
         )
 
-    def again(self, *selectors: str) -> list[str]:
-        """Start failed, held or cancelled jobs again, with whole budgets. `NotFound`."""
+    def again(self, *selectors: str, waive: Sequence[Waiver] = ()) -> list[str]:
+        """Start failed, held or cancelled jobs again, with whole budgets. `NotFound`.
+
+        `waive`: what of their checkpoints may differ from now on.
+        """
         rows = [row for row in self.chosen(selectors) if row.state in STOPPED]
-        return self._wished(requests.AgainWish, rows)
+        if rows:
+            wish = requests.AgainWish(jobs=tuple(row.id for row in rows), waive=tuple(waive))
+            self._carried_out([requests.post(self.state, wish)])
+        return [row.name for row in rows]
 
     def forgive(self, nodes: Sequence[str]) -> list[str]:
         """Use nodes again at once, with no strikes. Raises `ValueError` for what is no name."""
@@ -233,8 +240,7 @@ class Service:
 
     def _wished(
         self,
-        kind: type[requests.CancelWish | requests.HoldWish | requests.ReleaseWish]
-        | type[requests.AgainWish],
+        kind: type[requests.CancelWish | requests.HoldWish | requests.ReleaseWish],
         rows: Sequence[JobRow],
     ) -> list[str]:
         """Have a wish for these jobs carried out; return their names."""

@@ -82,6 +82,18 @@ class Store(StoredEnds):
         text = overrides.model_dump_json(exclude_defaults=True)
         self.database.run("job_again", {"id": job, "due_at": due_at, "overrides": text})
 
+    def overrides_of(self, job: str) -> Overrides:
+        """Return what the next submission of a job changes about it."""
+        row = self.database.one("job_overrides", {"id": job})
+        if row is None:
+            raise KeyError(job)
+        return Overrides.model_validate_json(row["overrides"])
+
+    def set_overrides(self, job: str, overrides: Overrides) -> None:
+        """Say what the next submission of a job changes about it."""
+        text = overrides.model_dump_json(exclude_defaults=True)
+        self.database.run("job_overrides_set", {"id": job, "overrides": text})
+
     def start_again(self, job: str, *, anew: bool, cause: str) -> str:
         """Let a stopped job be handed over at once; return that in words.
 

@@ -241,6 +241,7 @@ class Submitter:
                     index=index,
                     job=job.spec.id,
                     overrides=job.overrides,
+                    waivers=job.waivers(),
                     budget_epoch=job.budget_epoch,
                 )
                 for index, job in enumerate(chunk)

@@ -2,6 +2,7 @@
 
 Ending(Exception)
 ├── Misconfigured     no retry can help; exit 78
+│   └── ResumeRefused the checkpoint is of other circumstances; a person decides
 ├── PeerLost          another rank died or hung; exit 75
 ├── Unreadable        the state exists and cannot be looked at now; exit 75
 ├── Incomplete        a command left with 0 and its result is not there; exit 0
@@ -40,6 +41,13 @@ class Ending(Exception):
 
 class Misconfigured(Ending):
     """The job cannot run as it is specified; the message names the field and the fix."""
+
+
+class ResumeRefused(Misconfigured):
+    """The newest checkpoint is not what this attempt would go on with; a person must decide.
+
+    The message names every entry with both values, and the command that lets them pass.
+    """
 
 
 class PeerLost(Ending):

@@ -132,14 +132,14 @@ def result_record(
     standing, spec = session.standing, session.attempt.spec
     best = standing.best
     dev = best.metrics if best and session.semantic.train.select == "best" else standing.dev
-    reasons = [*standing.inexact_reasons]
-    reasons += [f"waiver {waiver}" for waiver in session.attempt.claim.waivers]
+    reasons = standing.inexact_reasons
     return ResultRecord(
         job=spec.id,
         spec_digest=semantic_digest(spec.semantic),
         epoch=session.attempt.epoch,
         exact=not reasons,
-        inexact_reasons=tuple(reasons),
+        inexact_reasons=reasons,
+        waivers=standing.waived,
         metrics={"dev": dev or {}, "test": dict(tested.metrics)},
         weights_digest=tested_digest,
         final_weights_digest=final_digest,

@@ -29,9 +29,10 @@ def prepare_machine(*, threads: int, local_rank: int, gpus_per_rank: int) -> tor
     return torch.device("cpu")
 
 
-def seed_everything(seed: int, rank: int) -> None:
-    """Give every global generator of this rank its own explicit seed."""
-    digest = hashlib.sha256(f"orch rank seed {seed} {rank}".encode()).digest()
+def seed_everything(seed: int, rank: int, *, step: int = 0) -> None:
+    """Give every global generator of this rank its own explicit seed, another one at each step."""
+    place = f" step {step}" if step else ""
+    digest = hashlib.sha256(f"orch rank seed {seed} {rank}{place}".encode()).digest()
     words = [int.from_bytes(digest[start : start + 4], "little") for start in (0, 4, 8)]
     random.seed(words[0])
     np.random.seed(words[1])  # libraries draw from the global one

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from jobs.contract.paths import JobDir
 from jobs.contract.records import BadRecord, EpochRecord, read_record
+from jobs.waivers import Waiver
 from worker.claim import epochs
-from worker.failures import Misconfigured
+from worker.failures import ResumeRefused
 
 ASK_SECONDS = 60.0
 _PYTHON = re.compile(r"python(\d(\.\d+)?)?")
@@ -82,12 +83,17 @@ def last_packages(job: JobDir, *, before: int) -> tuple[int, str] | None:
 
 
 def check_strict(job: JobDir, claim: EpochRecord) -> None:
-    """Raise `Misconfigured` when the packages are not those of the attempt before."""
+    """Raise `ResumeRefused` when the packages are not those of the attempt before.
+
+    Not where that was waived; the result then has it as a reason.
+    """
+    if Waiver.PACKAGES in claim.waivers:
+        return
     last = last_packages(job, before=claim.epoch)
     if last is None or claim.packages is None or last[1] == claim.packages:
         return
-    raise Misconfigured(
+    raise ResumeRefused(
         f"packages: strict: the installed packages differ from those of attempt {last[0]}"
-        f" ({last[1][:19]} then, {claim.packages[:19]} now): restore them, or write"
-        " `packages: record` and submit again"
+        f" ({last[1][:19]} then, {claim.packages[:19]} now): restore them, or let it pass:"
+        f" orch retry {job.path.name[:8]} --waive packages"
     )

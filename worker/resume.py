@@ -2,34 +2,25 @@
 
 Rank 0 chooses among the verified ones; every rank reads its own files (checked again on the very
 bytes), decodes and checks them against the engine; only when all succeeded is anything changed.
-A checkpoint that one rank cannot load is quarantined with the reason and the next is tried.
+A checkpoint that is damaged for one rank is quarantined with the reason and the next is tried; one
+that is whole and of other circumstances is refused, or let pass by name (`worker.continuity`).
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
-
-from pydantic import ValidationError
 
 from checkpoints.errors import BrokenCheckpoint, NewerFormat
 from checkpoints.manifest import Parent
-from checkpoints.store import OpenCheckpoint
 from durable.faults import hit
-from worker.continuity import check_inputs, inexact_reasons
-from worker.failures import Misconfigured, Unreadable
+from worker.comparison import Comparison, Unstated, merged, present, standing_record
+from worker.continuity import Difference, inexact_reasons
+from worker.failures import Misconfigured, ResumeRefused, Unreadable
 from worker.saving import BEST
 from worker.session import Session
-from worker.snapshot import (
-    Restoration,
-    SnapshotBroken,
-    SnapshotMismatch,
-    decode,
-    decode_tensors,
-    files_needed,
-    full_trained,
-    plan_restore,
-)
+from worker.snapshot import SnapshotBroken, SnapshotMismatch, decode_tensors, full_trained
 from worker.snapshot.files import rank_path
 from worker.standing import StandingRecord
 
@@ -39,8 +30,9 @@ log = logging.getLogger("orch")
 def resume(session: Session) -> bool:
     """Restore the newest loadable checkpoint; False when there is none. All ranks together.
 
-    Raises `Misconfigured` when the inputs changed or the checkpoint is of a newer orch, and
-    `Unreadable` when checkpoints exist and cannot be looked at now.
+    Raises `ResumeRefused` when what it says differs from what this attempt has and nobody waived
+    that, `Misconfigured` when it is of a newer orch, and `Unreadable` when checkpoints exist and
+    cannot be looked at now.
     """
     channel = session.channel
     while True:
@@ -59,7 +51,7 @@ def resume(session: Session) -> bool:
         )
         _raise_refusal(verdict)
         if verdict["load"]:
-            _apply(session, loaded["restoration"], loaded["opened"], loaded["best"])
+            _apply(session, loaded, [Difference(**item) for item in verdict["waived"]])
             return True
 
 
@@ -95,81 +87,48 @@ def _put_away(session: Session) -> None:
 
 def _load(session: Session, name: str) -> dict[str, Any]:
     """Read and check this rank's part; change nothing."""
-    rank, world, stage = (
-        session.channel.rank,
-        session.channel.world_size,
-        session.engine.zero_stage,
-    )
+    rank = session.channel.rank
     loaded: dict[str, Any] = {"restoration": None, "opened": None, "best": None}
     try:
         opened = session.store.open(name)
-        record = _check_manifest(session, opened)
-        files = {path: opened.read(path) for path in files_needed(rank, world, stage)}
-        state = decode(files, rank=rank, world_size=world, zero_stage=stage)
-        if state.state["counters"]["global_steps"] != opened.manifest.step:
+        loaded["opened"] = opened
+        record = standing_record(opened)
+        if opened.manifest.step > session.steps:
             raise BrokenCheckpoint(
-                "holds another step than its manifest", rank_path(rank, "state.json")
+                "lies behind the last step",
+                "MANIFEST.json",
+                expected=f"<= {session.steps}",
+                found=str(opened.manifest.step),
             )
+        found = Comparison(session, opened, record)
+        if found.can_plan():
+            loaded["restoration"] = found.plan()
         if record.best is not None and record.best.step != opened.manifest.step:
             path = rank_path(0, BEST)
             if session.semantic.train.select == "best":
                 loaded["best"] = decode_tensors(opened.read(path), path)
-        loaded["restoration"] = plan_restore(session.engine, state)
-        loaded["opened"] = opened
         hit("resume.loaded")
     except (BrokenCheckpoint, SnapshotBroken, SnapshotMismatch, KeyError) as error:
         return loaded | {"status": {"broken": f"rank {rank}: {error}"}}
-    except Misconfigured as error:
-        return loaded | {"status": {"misconfigured": str(error)}}
+    except Unstated as error:
+        return loaded | {"status": error.status()}
     except OSError as error:
         return loaded | {"status": {"unreadable": f"rank {rank}: {error}"}}
-    return loaded | {"status": {}}
-
-
-def _check_manifest(session: Session, opened: OpenCheckpoint) -> StandingRecord:
-    manifest = opened.manifest
-    if manifest.world_size != session.channel.world_size:
-        raise BrokenCheckpoint(
-            "is of another number of ranks",
-            "MANIFEST.json",
-            expected=str(session.channel.world_size),
-            found=str(manifest.world_size),
-        )
-    if manifest.step > session.steps:
-        raise BrokenCheckpoint(
-            "lies behind the last step",
-            "MANIFEST.json",
-            expected=f"<= {session.steps}",
-            found=str(manifest.step),
-        )
-    try:
-        record = StandingRecord.model_validate(manifest.extra)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BrokenCheckpoint(f"extra.{field}: {first['msg']}", "MANIFEST.json") from error
-    check_inputs(
-        record,
-        data_digest=session.data.digest,
-        vocabulary_digest=session.data.vocabulary_digest,
-        saved_base=manifest.base.digest if manifest.base else None,
-        base_digest=session.base.digest,
-        name=opened.name,
-    )
-    if manifest.position.order_digest != session.data.order.digest:
-        raise BrokenCheckpoint("is of another data order", "MANIFEST.json")
-    return record
+    return loaded | {"status": found.status()}
 
 
 def _judge(session: Session, name: str, statuses: list[dict[str, str]]) -> dict[str, Any]:
     """Rank 0: load only if every rank can; otherwise say why not, and put a bad one away."""
-    for kind in ("misconfigured", "unreadable"):
-        for status in statuses:
-            if kind in status:
-                return {kind: status[kind]}
+    for status in statuses:
+        if "unreadable" in status:
+            return {"unreadable": status["unreadable"]}
     broken = [status["broken"] for status in statuses if "broken" in status]
     if not broken:
-        return {"load": True}
+        told = merged(statuses)
+        refusal = told.refusal(checkpoint=name, job=session.attempt.spec.id)
+        if refusal is not None:
+            return {"refused": refusal}
+        return {"load": True, "waived": [asdict(difference) for difference in told.waived]}
     try:
         session.store.quarantine(name, "; ".join(broken))
     except FileNotFoundError:
@@ -182,30 +141,30 @@ def _judge(session: Session, name: str, statuses: list[dict[str, str]]) -> dict[
 
 
 def _raise_refusal(word: dict[str, Any]) -> None:
+    if "refused" in word:
+        raise ResumeRefused(word["refused"])
     if "misconfigured" in word:
         raise Misconfigured(word["misconfigured"])
     if "unreadable" in word:
         raise Unreadable(f"checkpoints cannot be read now: {word['unreadable']}")
 
 
-def _apply(
-    session: Session, restoration: Restoration, opened: OpenCheckpoint, best: dict[str, Any] | None
-) -> None:
+def _apply(session: Session, loaded: dict[str, Any], waived: list[Difference]) -> None:
     """Change the engine and the standing. Collective."""
+    restoration, opened, best = loaded["restoration"], loaded["opened"], loaded["best"]
     restoration.apply()
     hit("resume.applied")
     manifest, standing = opened.manifest, session.standing
     record = StandingRecord.model_validate(manifest.extra)
     standing.resume(manifest.step, record, Parent(name=opened.name, digest=opened.digest))
-    standing.add_reasons(
-        inexact_reasons(
-            manifest, record, now=session.environment, micro_batch=session.standing.micro_batch
-        )
-    )
+    standing.add_reasons(inexact_reasons(waived, manifest, present(session)))
+    standing.add_waived(difference.entry for difference in waived)
     standing.best_tensors = best
     if best is None and record.best is not None and session.semantic.train.select == "best":
         standing.best_tensors = full_trained(session.engine)  # the best step is this one
     session.progress.update(
         step=standing.step, committed_step=standing.step, resumed_from=opened.name
     )
+    for difference in waived:
+        log.warning("waived: %s: %s", difference.entry, difference.words)
     log.info("resumed from %s", opened.name)

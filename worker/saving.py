@@ -204,6 +204,6 @@ def manifest_header(session: Session, kind: str) -> ManifestHeader:
         states=STATES,
         base=session.base,
         environment=session.environment,
-        waivers=session.attempt.claim.waivers,
+        waivers=standing.waived,
         extra=standing.record(),
     )

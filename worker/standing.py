@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class StandingRecord(BaseModel):
     dev: dict[str, float] | None = None  # at the last evaluation
     resumed_steps: tuple[int, ...] = ()
     inexact_reasons: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()  # names of what was let pass on the way here
     data_digest: str
     vocabulary_digest: str
     micro_batch: int
@@ -56,6 +58,7 @@ class Standing:
     dev: dict[str, float] | None = None
     resumed_steps: tuple[int, ...] = ()
     inexact_reasons: tuple[str, ...] = ()
+    waived: tuple[str, ...] = ()
     parent: Parent | None = None  # the newest committed checkpoint on the chain
     changed: bool = False  # since the last commit
     committed_here: bool = field(default=False)  # this attempt committed a checkpoint
@@ -74,10 +77,15 @@ class Standing:
         self.best, self.dev = record.best, record.dev
         self.resumed_steps = (*record.resumed_steps, step)
         self.inexact_reasons = record.inexact_reasons
+        self.waived = record.waived
         self.parent, self.committed_step = parent, step
         self.save_seconds = record.save_seconds
         self.changed = False
 
-    def add_reasons(self, reasons: list[str]) -> None:
+    def add_waived(self, names: Iterable[str]) -> None:
+        """Add names of what was let pass, each once."""
+        self.waived = tuple(dict.fromkeys([*self.waived, *names]))
+
+    def add_reasons(self, reasons: Iterable[str]) -> None:
         """Add reasons why the result cannot be called exact, each once."""
         self.inexact_reasons = tuple(dict.fromkeys([*self.inexact_reasons, *reasons]))

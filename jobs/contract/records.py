@@ -50,6 +50,7 @@ class Overrides(BaseModel):
     micro_batch: int | None = None
     memory_gb: float | None = None
     distrusted: tuple[Distrusted, ...] = ()
+    waive: tuple[str, ...] = ()  # what a person let pass for this job (`orch retry --waive`)
 
 
 class TaskRecord(BaseModel):
@@ -60,7 +61,7 @@ class TaskRecord(BaseModel):
     index: int = Field(ge=0)
     job: str
     overrides: Overrides = Overrides()
-    waivers: tuple[str, ...] = ()
+    waivers: tuple[str, ...] = ()  # of the spec and of the overrides
     budget_epoch: int = 0  # attempts up to this one count against no budget
 
 
@@ -178,6 +179,10 @@ class StopCause(StrEnum):
     HOLD = "hold"  # save and leave; a person says when to go on
 
 
+# The type of the error of an attempt that found other circumstances than its checkpoint's.
+RESUME_REFUSED = "ResumeRefused"
+
+
 class ErrorRecord(BaseModel):
     """An exception, with a digest that is equal for equal tracebacks."""
 
@@ -222,6 +227,7 @@ class ResultRecord(Record):
     epoch: int
     exact: bool
     inexact_reasons: tuple[str, ...] = ()
+    waivers: tuple[str, ...] = ()  # names of what was let pass at a resume
     metrics: dict[str, dict[str, float]]
     # Of the weights that the test metrics were computed with; a command has none.
     weights_digest: str | None = None

@@ -1,7 +1,7 @@
 """Which fields a cell has: read off the spec's models, so there is one author.
 
 A cell is {model, method, task, train, engine, seed}, or of a command {command, engine, seed}, and,
-about running it, {resources, save, retry, grace_seconds, packages, priority}; a field is named by
+about running it, `RUN_SECTIONS`; a field is named by
 a dotted key such as `train.lr`.
 """
 
@@ -19,7 +19,7 @@ from jobs.spec import CommandSemantic, MethodSpec, Run, Semantic
 from jobs.suggestions import did_you_mean
 
 SEMANTIC_SECTIONS = ("model", "method", "task", "train", "engine", "command")
-RUN_SECTIONS = ("resources", "save", "retry", "grace_seconds", "packages", "priority")
+RUN_SECTIONS = ("resources", "save", "resume", "retry", "grace_seconds", "packages", "priority")
 REQUIRED_SECTIONS = ("model", "method", "task", "train")  # of a training; a command has `command`
 SEED: FieldPath = ("seed",)
 

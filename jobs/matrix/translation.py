@@ -59,7 +59,7 @@ def _wrong_value(path: KeyPath, error: Mapping[str, Any], raw: Node) -> Finding:
         return _of_validator(path, str(context.get("error", error["msg"])), raw)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return _choice((*path, "name"), context)
-    if kind == "literal_error":
+    if kind in ("literal_error", "enum"):
         expected = re.findall(r"'([^']*)'", context["expected"])
         message = f"{printable(given)} is not one of {', '.join(expected)}"
         return Finding(path=path, message=message, fix=did_you_mean(str(given), expected))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,33 +14,52 @@ from orchestrator.cli.naming import meant, some
 from orchestrator.cli.options import Json, OptionalSelectors
 from orchestrator.cli.session import open_acting, require_state, state_home
 
+if TYPE_CHECKING:
+    from jobs.waivers import Waiver
+
+
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="G",
+        help="Only the jobs of a group of orch failures: its number or id.",
+        show_default=False,
+    ),
+]
+Waive = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--waive",
+        metavar="NAME",
+        help="Let this differ from their checkpoints (repeatable); results say exact: false.",
+        show_default=False,
+    ),
+]
+
 
 def retry(
     selectors: OptionalSelectors = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only failed jobs (of NAME|JOB, or all).")
     ] = False,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            "--group",
-            metavar="G",
-            help="Only the jobs of a group of orch failures: its number or id.",
-            show_default=False,
-        ),
-    ] = None,
+    group: Group = None,
+    waive: Waive = None,
     as_json: Json = False,
 ) -> None:
     """Start failed, held or cancelled jobs again, their budgets whole.
 
-    They go on from their last verified checkpoint.
+    They go on from their last verified checkpoint. A job whose attempt refused that, since
+    something differs, names what to put right, and what may be let pass with --waive.
 
     Examples:
       orch retry quickstart
       orch retry --failed
       orch retry --group 1 quickstart
       orch retry 3f2a9c1e 77aa01bc
+      orch retry 3f2a9c1e --waive library_versions
     """
+    from jobs.waivers import parse_waivers
     from orchestrator.views.documents import outcome_document
     from orchestrator.views.text import count
 
@@ -49,9 +68,15 @@ def retry(
         raise Stop(
             Exit.USAGE, "which jobs?", fix="name a matrix or jobs, or give --failed or --group"
         )
+    try:
+        waivers = parse_waivers(waive or [])
+    except ValueError as error:
+        raise Stop(
+            Exit.USAGE, str(error), fix="see docs/reference/matrix.md, resume.waive"
+        ) from None
     home = state_home()
     require_state(home, wanted[0] if wanted else "any job")
-    names = _start(home, wanted, failed=failed, group=group)
+    names = _start(home, wanted, failed=failed, group=group, waive=waivers)
     if as_json:
         streams.show_document(outcome_document("retry", started=names))
         return
@@ -64,17 +89,24 @@ def retry(
     streams.hint("orch status --watch", "see them run")
 
 
-def _start(home: Path, wanted: Sequence[str], *, failed: bool, group: str | None) -> list[str]:
+def _start(
+    home: Path,
+    wanted: Sequence[str],
+    *,
+    failed: bool,
+    group: str | None,
+    waive: Sequence[Waiver],
+) -> list[str]:
     """Have the jobs started again; return their names."""
     from jobs.states import JobState
 
     service = open_acting(home)
     if not failed and group is None:
-        return service.again(*wanted)
+        return service.again(*wanted, waive=waive)
     ids = [row.id for row in service.chosen(wanted) if row.state is JobState.FAILED]
     if group is not None:
         ids = _of_group(home, wanted, group, ids)
-    return service.again(*ids) if ids else []
+    return service.again(*ids, waive=waive) if ids else []
 
 
 def _of_group(home: Path, wanted: Sequence[str], group: str, ids: Sequence[str]) -> list[str]:

@@ -31,6 +31,12 @@ UPDATE jobs SET reason = :reason WHERE id = :id AND reason <> :reason;
 -- name: job_again
 UPDATE jobs SET due_at = :due_at, overrides = :overrides WHERE id = :id;
 
+-- name: job_overrides
+SELECT overrides FROM jobs WHERE id = :id;
+
+-- name: job_overrides_set
+UPDATE jobs SET overrides = :overrides WHERE id = :id;
+
 -- name: job_started_again
 -- `anew`: what has ended so far counts against no budget.
 UPDATE jobs SET due_at = 0, again_wanted = NULL, held_by_person = 0,

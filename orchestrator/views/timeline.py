@@ -12,7 +12,13 @@ from orchestrator.views.documents import SCHEMA_VERSION, Document
 from orchestrator.views.table import Cell, Column, Table
 
 _WIDE = 110  # columns from which scheduler id and nodes have a place
-_STYLES = {"completed": "green", "exception": "red", "configuration": "red", None: "cyan"}
+_STYLES = {
+    "completed": "green",
+    "exception": "red",
+    "configuration": "red",
+    "resume_refused": "red",
+    None: "cyan",
+}
 
 
 def timeline_table(attempts: Sequence[AttemptRow], *, width: int | None, now: float) -> Table:

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,12 +159,19 @@ class Bench:
         """The newest attempt's directory."""
         return self.job.attempt(max(int(p.stem) for p in self.job.epochs.glob("[0-9]*.json")))
 
-    def submit(self, *, overrides: Overrides | None = None) -> SubmissionDir:
+    def submit(
+        self, *, overrides: Overrides | None = None, waivers: Sequence[str] = ()
+    ) -> SubmissionDir:
         """Write a new submission of the job; later attempts use it."""
         self._submissions += 1
         self.submission = self.state.submission(f"token{self._submissions:04d}")
         self.submission.path.mkdir(parents=True)
-        task = TaskRecord(index=0, job=self.spec.id, overrides=overrides or Overrides())
+        task = TaskRecord(
+            index=0,
+            job=self.spec.id,
+            overrides=overrides or Overrides(),
+            waivers=tuple(waivers),
+        )
         record = TasksRecord(
             token=self.submission.token, scheduler="local", tasks=(task,), site=self.site
         )

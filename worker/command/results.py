@@ -72,7 +72,6 @@ def publish_result(
 ) -> None:
     """Publish result.json, the first one for good. Raises `Fenced`, OSError."""
     semantic, job = command_of(attempt), attempt.job
-    reasons = (*reasons, *(f"waiver {waiver}" for waiver in attempt.claim.waivers))
     digests = semantic.command.input_digests
     record = ResultRecord(
         job=attempt.spec.id,

@@ -151,7 +151,6 @@ class Saves:
             position=Position(samples=0, order_digest="command"),
             states=("command",),
             environment=Environment(packages=self._attempt.claim.packages),
-            waivers=self._attempt.claim.waivers,
             extra={"inexact_reasons": list(reasons)},
         )
 

@@ -19,6 +19,8 @@ from worker.snapshot.state import RankState, SnapshotBroken, SnapshotMismatch, T
 
 MODEL, OPTIMIZER, RNG = "model.safetensors", "optimizer.safetensors", "rng.safetensors"
 STATE = "state.json"
+# What a file is an entry of, as refusals and waivers name it.
+FILE_ENTRIES = {MODEL: "model", OPTIMIZER: "optimizer", RNG: "rng", STATE: "state"}
 BUFFER = "buffer/"  # names in RNG, the file of what is private to a rank
 MAX_STATE_BYTES = 64 << 20
 _FIELDS: dict[str, type] = {
@@ -74,14 +76,22 @@ def encode(saved: RankState) -> dict[str, bytes]:
     return files
 
 
-def decode(files: Mapping[str, bytes], *, rank: int, world_size: int, zero_stage: int) -> RankState:
+def decode(
+    files: Mapping[str, bytes],
+    *,
+    rank: int,
+    world_size: int,
+    zero_stage: int,
+    may_lack_rng: bool = False,
+) -> RankState:
     """Return rank `rank`'s state from the bytes of (at least) `files_needed`.
 
-    Raises `SnapshotBroken` when a file is missing or unreadable and `SnapshotMismatch` when its
-    tensors are not those that state.json lists; both name the file.
+    `may_lack_rng`: the file of what is private to a rank may be missing; its random state is then
+    empty. Raises `SnapshotBroken` when a file is missing or unreadable and `SnapshotMismatch`
+    when its tensors are not those that state.json lists; both name the file.
     """
     for path in files_needed(rank, world_size, zero_stage):
-        if path not in files:
+        if path not in files and not (may_lack_rng and path == rank_path(rank, RNG)):
             raise SnapshotBroken(f"{path}: missing")
     path = rank_path(rank, STATE)
     state = _decode_state(path, files[path])
@@ -95,10 +105,11 @@ def decode(files: Mapping[str, bytes], *, rank: int, world_size: int, zero_stage
         return tensors
 
     where = rank_path(rank, RNG)
-    private = decode_tensors(files[where], where)
+    private = decode_tensors(files[where], where) if where in files else {}
     buffers = {n.removeprefix(BUFFER): t for n, t in private.items() if n.startswith(BUFFER)}
     rng = {n: t for n, t in private.items() if not n.startswith(BUFFER)}
-    _check_contents(where, listed.get("rng"), rng)
+    if where in files:
+        _check_contents(where, listed.get("rng"), rng)
     _check_contents(where, listed.get("buffers"), buffers)
     return RankState(
         model={} if zero_stage == 3 else tensors_of(0, MODEL, "model"),

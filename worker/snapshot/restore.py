@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,13 @@ from worker.snapshot.capture import (
 from worker.snapshot.digest import mapping_digest, tensor_bytes
 from worker.snapshot.parts import Parts, parts_of
 from worker.snapshot.rng import check_rng, restore_rng
-from worker.snapshot.state import FORMAT, RankState, SnapshotMismatch, Tensors
+from worker.snapshot.state import (
+    FORMAT,
+    RankState,
+    SnapshotBroken,
+    SnapshotMismatch,
+    Tensors,
+)
 
 if TYPE_CHECKING:
     from worker.engine import Engine
@@ -41,24 +47,61 @@ class Restoration:
     """
 
     apply: Callable[[], None]
+    waived: tuple[tuple[str, str], ...] = ()  # entry and words of what did not fit and was let pass
 
 
-def plan_restore(engine: Engine, saved: RankState) -> Restoration:
+# What may be left out of a restore where it was waived by name (`jobs.waivers`).
+WAIVABLE = frozenset({"rng", "scheduler", "scaler"})
+
+
+def plan_restore(
+    engine: Engine,
+    saved: RankState,
+    *,
+    waived: Collection[str] = (),
+    draw_anew: Callable[[], None] = lambda: None,
+) -> Restoration:
     """Check that `saved` fits `engine` in every name, type and shape; change nothing.
 
-    Raises `SnapshotMismatch` naming the tensor or field, `NotAtBoundary`, `UnsupportedEngine`.
+    `waived`: entries that may differ; the engine's own then stay, and `draw_anew` gives the
+    generators a state. Raises `SnapshotMismatch` naming every tensor or field that does not fit,
+    `SnapshotBroken` for what contradicts itself, `NotAtBoundary`, `UnsupportedEngine`.
     """
     require_boundary(engine)
     parts = parts_of(engine)
-    _check_state(engine, parts, saved)
-    check_rng(saved.rng, saved.state["rng"], engine.device)
-    _check_model(engine, saved.model)
-    _check_optimizer(parts, saved.optimizer)
-    _check_buffers(engine.module, saved.buffers)
+    _check_counters(saved.state)
+    refused: list[SnapshotMismatch] = []
+    passed: list[SnapshotMismatch] = []
+    for entry, check in _checks(engine, parts, saved):
+        try:
+            check()
+        except SnapshotMismatch as error:
+            mismatch = SnapshotMismatch(str(error), entry=entry)
+            (passed if entry in WAIVABLE and entry in waived else refused).append(mismatch)
+    if refused:
+        raise SnapshotMismatch.of(refused)
+    left_out = {entry: words for one in passed for entry, words in one.entries}
     for part in DIGESTED:
-        _check_digest(part, getattr(saved, part), saved)
+        if part not in left_out:
+            _check_digest(part, getattr(saved, part), saved)
     faults.hit("snapshot.restore_checked")
-    return Restoration(apply=lambda: _apply(engine, parts, saved))
+    return Restoration(
+        apply=lambda: _apply(engine, parts, saved, left_out, draw_anew),
+        waived=tuple(left_out.items()),
+    )
+
+
+def _checks(engine: Engine, parts: Parts, saved: RankState) -> list[tuple[str, Callable[[], None]]]:
+    state = saved.state
+    return [
+        ("engine", lambda: _check_layout(engine, state)),
+        ("scheduler", lambda: _check_settings(parts, state)),
+        ("scaler", lambda: _check_scaler(parts, state)),
+        ("rng", lambda: check_rng(saved.rng, state["rng"], engine.device)),
+        ("model", lambda: _check_model(engine, saved.model)),
+        ("optimizer", lambda: _check_optimizer(parts, saved.optimizer)),
+        ("buffers", lambda: _check_buffers(engine.module, saved.buffers)),
+    ]
 
 
 def restore(engine: Engine, saved: RankState) -> None:
@@ -66,7 +109,13 @@ def restore(engine: Engine, saved: RankState) -> None:
     plan_restore(engine, saved).apply()
 
 
-def _apply(engine: Engine, parts: Parts, saved: RankState) -> None:
+def _apply(
+    engine: Engine,
+    parts: Parts,
+    saved: RankState,
+    left_out: Collection[str],
+    draw_anew: Callable[[], None],
+) -> None:
     faults.hit("snapshot.before_apply")
     for name, parameter in engine.trained_parameters():
         if name in saved.model:
@@ -76,14 +125,17 @@ def _apply(engine: Engine, parts: Parts, saved: RankState) -> None:
             key.data.copy_(saved.optimizer[f"{MASTER}{slot}"])
         _put_inner(parts.inner, key, _inner_of(saved.optimizer, slot))
     faults.hit("snapshot.half_applied")
-    _put_plain(engine, parts, saved.state)
+    _put_plain(engine, parts, saved.state, left_out)
     for name, buffer in engine.module.named_buffers():
         if name in saved.buffers:
             buffer.copy_(saved.buffers[name])
     with torch.no_grad():
         parts.refresh()
     _verify_model(engine, saved.model)
-    restore_rng(saved.rng, saved.state["rng"], engine.device)  # last: nothing draws after it
+    if "rng" in left_out:
+        draw_anew()
+    else:
+        restore_rng(saved.rng, saved.state["rng"], engine.device)  # last: nothing draws after it
 
 
 def _put_inner(
@@ -102,12 +154,16 @@ def _put_inner(
             live[name] = value.to(device, copy=True)
 
 
-def _put_plain(engine: Engine, parts: Parts, state: Mapping[str, Any]) -> None:
-    for live, group in zip(parts.inner.param_groups, state["param_groups"], strict=True):
-        for key, value in group.items():
-            live[key] = tuple(value) if isinstance(live[key], tuple) else value
-    for name, value in (state["loss_scaler"] or {}).items():
-        setattr(parts.scaler, name, value)
+def _put_plain(
+    engine: Engine, parts: Parts, state: Mapping[str, Any], left_out: Collection[str]
+) -> None:
+    if "scheduler" not in left_out:
+        for live, group in zip(parts.inner.param_groups, state["param_groups"], strict=True):
+            for key, value in group.items():
+                live[key] = tuple(value) if isinstance(live[key], tuple) else value
+    if "scaler" not in left_out:
+        for name, value in (state["loss_scaler"] or {}).items():
+            setattr(parts.scaler, name, value)
     counters = dict(state["counters"])
     # The micro-batch may have been halved since: the window's length is the live engine's.
     counters["micro_steps"] = counters["global_steps"] * engine.accumulation
@@ -115,8 +171,18 @@ def _put_plain(engine: Engine, parts: Parts, state: Mapping[str, Any]) -> None:
         setattr(engine.deepspeed, name, value)
 
 
-def _check_state(engine: Engine, parts: Parts, saved: RankState) -> None:
-    state = saved.state
+def _check_counters(state: Mapping[str, Any]) -> None:
+    """Raise `SnapshotBroken` unless the counters are of one step boundary."""
+    counters, window = state["counters"], state["accumulation"]
+    if set(counters) != set(COUNTERS) or any(
+        type(value) is not int or value < 0 for value in counters.values()
+    ):
+        raise SnapshotBroken(f"state: counters are {counters}, needs {', '.join(COUNTERS)}")
+    if counters["micro_steps"] != counters["global_steps"] * window:
+        raise SnapshotBroken(f"state: counters {counters} are not at a boundary of {window}")
+
+
+def _check_layout(engine: Engine, state: Mapping[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise SnapshotMismatch(
             f"state: format is {state.get('format')!r}, this worker reads {FORMAT}"
@@ -127,34 +193,40 @@ def _check_state(engine: Engine, parts: Parts, saved: RankState) -> None:
             raise SnapshotMismatch(
                 f"state: layout.{key} was {state['layout'].get(key)!r} when saved, is {value!r} now"
             )
-    counters, window = state["counters"], state["accumulation"]
-    if set(counters) != set(COUNTERS) or any(
-        type(value) is not int or value < 0 for value in counters.values()
-    ):
-        raise SnapshotMismatch(f"state: counters are {counters}, needs {', '.join(COUNTERS)}")
-    if counters["micro_steps"] != counters["global_steps"] * window:
-        raise SnapshotMismatch(f"state: counters {counters} are not at a boundary of {window}")
-    _same_keys("param_groups", hyper_parameters(parts.inner), state["param_groups"])
-    scaler = scaler_variables(parts.scaler)
-    if (scaler is None) != (state["loss_scaler"] is None) or (
-        scaler is not None and set(scaler) != set(state["loss_scaler"])
-    ):
-        raise SnapshotMismatch("state: loss_scaler has other variables than the live engine's")
 
 
-def _same_keys(what: str, live: list[dict[str, Any]], saved: list[dict[str, Any]]) -> None:
+def _check_settings(parts: Parts, state: Mapping[str, Any]) -> None:
+    """Compare what the optimizer was told, except the rate: each step sets its own."""
+    live, saved = hyper_parameters(parts.inner), state["param_groups"]
     if len(live) != len(saved):
-        raise SnapshotMismatch(f"state: {len(saved)} {what} were saved, the engine has {len(live)}")
+        raise SnapshotMismatch(
+            f"state: {len(saved)} param_groups were saved, the engine has {len(live)}"
+        )
     for index, (mine, theirs) in enumerate(zip(live, saved, strict=True)):
         if set(mine) != set(theirs):
             odd = sorted(set(mine) ^ set(theirs))
-            raise SnapshotMismatch(f"state: {what}[{index}] differs in {', '.join(odd)}")
+            raise SnapshotMismatch(f"state: param_groups[{index}] differs in {', '.join(odd)}")
+        for key in sorted(set(mine) - {"lr"}):
+            if mine[key] != theirs[key]:
+                raise SnapshotMismatch(
+                    f"state: param_groups[{index}].{key} was {theirs[key]!r} when saved,"
+                    f" is {mine[key]!r} now"
+                )
+
+
+def _check_scaler(parts: Parts, state: Mapping[str, Any]) -> None:
+    live, saved = scaler_variables(parts.scaler), state["loss_scaler"]
+    if (live is None) != (saved is None) or (live is not None and set(live) != set(saved)):
+        raise SnapshotMismatch(
+            f"state: loss_scaler had {sorted(saved or ())} when saved, the engine's has"
+            f" {sorted(live or ())}"
+        )
 
 
 def _check_digest(part: str, tensors: Tensors, saved: RankState) -> None:
     """Compare with what this rank held when it saved; catches ranks that had drifted apart."""
     if mapping_digest(tensors) != saved.state["digests"][part]:
-        raise SnapshotMismatch(
+        raise SnapshotBroken(
             f"{part}: the tensors are not those that rank {saved.state['layout']['rank']} held"
             " when it saved"
         )

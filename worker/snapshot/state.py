@@ -9,6 +9,7 @@ SnapshotError(ValueError)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,21 @@ class SnapshotBroken(SnapshotError):
 
 
 class SnapshotMismatch(SnapshotError):
-    """The snapshot belongs to another model, layout or version; nothing was changed."""
+    """The snapshot belongs to another model, layout or version; nothing was changed.
+
+    `entries`: what does not fit, each with the words for it.
+    """
+
+    def __init__(self, message: str, *, entry: str = "engine") -> None:
+        super().__init__(message)
+        self.entries: tuple[tuple[str, str], ...] = ((entry, message),)
+
+    @classmethod
+    def of(cls, mismatches: Sequence[SnapshotMismatch]) -> SnapshotMismatch:
+        """Return several as one."""
+        whole = cls("; ".join(str(one) for one in mismatches))
+        whole.entries = tuple(entry for one in mismatches for entry in one.entries)
+        return whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,7 +124,10 @@ def test_each_yaml_key_is_described_with_its_default(key: str, default: object) 
     elif isinstance(default, bool):
         assert rows[key] == str(default).lower()  # as YAML has it
     elif default is not None:
-        assert rows[key] == str(list(default) if isinstance(default, tuple) else default).strip()
+        written = (
+            f"[{', '.join(map(str, default))}]" if isinstance(default, tuple) else str(default)
+        )
+        assert rows[key] == written.strip()
     else:
         assert rows[key] not in ("", "required")  # words: what happens without it
 

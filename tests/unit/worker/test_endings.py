@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 
 from checkpoints.errors import Fenced
-from checkpoints.manifest import Environment, Manifest
 from jobs.contract.exit_codes import ExitCode
 from jobs.contract.records import Outcome
-from worker.continuity import check_inputs, inexact_reasons
-from worker.failures import Misconfigured, PeerLost, Stopped, Unreadable, classify, error_record
+from worker.failures import (
+    Misconfigured,
+    PeerLost,
+    ResumeRefused,
+    Stopped,
+    Unreadable,
+    classify,
+    error_record,
+)
 from worker.logs import MaskedWords
-from worker.standing import BestSoFar, StandingRecord
+from worker.standing import BestSoFar
 
 
 class OutOfMemoryError(RuntimeError):
@@ -26,6 +32,7 @@ class OutOfMemoryError(RuntimeError):
         (Stopped(committed=True), Outcome.SAVED, ExitCode.AGAIN),
         (Stopped(committed=False), Outcome.NO_PROGRESS, ExitCode.AGAIN),
         (Misconfigured("x"), Outcome.CONFIGURATION, ExitCode.CONFIGURATION),
+        (ResumeRefused("x"), Outcome.CONFIGURATION, ExitCode.CONFIGURATION),
         (Fenced("x"), Outcome.FENCED, ExitCode.EXCEPTION),
         (PeerLost("x"), Outcome.PEER_LOST, ExitCode.AGAIN),
         (Unreadable("x"), Outcome.NO_PROGRESS, ExitCode.AGAIN),
@@ -85,71 +92,6 @@ def test_masked_words_never_reach_the_output() -> None:
 
     assert masked.format(record) == "an E****: f***ed, E****s"
     assert MaskedWords([]).format(record) == "an ERROR: failed, Errors"
-
-
-def saved(**changes: object) -> StandingRecord:
-    """Return what a checkpoint says of its inputs."""
-    fields = {"data_digest": "d", "vocabulary_digest": "v", "micro_batch": 4}
-    return StandingRecord.model_validate(fields | changes)
-
-
-def check(record: StandingRecord, *, base: str | None = "b") -> None:
-    """Compare with a run of digests d, v, b."""
-    check_inputs(
-        record,
-        data_digest="d",
-        vocabulary_digest="v",
-        saved_base=base,
-        base_digest="b",
-        name="step-00000001.e0001",
-    )
-
-
-def test_a_run_never_goes_on_with_other_inputs() -> None:
-    """Changed data, tokenizer or base model: refused with what to restore."""
-    check(saved())
-    with pytest.raises(Misconfigured, match="task's files differ"):
-        check(saved(data_digest="other"))
-    with pytest.raises(Misconfigured, match="tokenizer differs"):
-        check(saved(vocabulary_digest="other"))
-    with pytest.raises(Misconfigured, match="base model"):
-        check(saved(), base="other")
-
-
-def manifest(environment: Environment) -> Manifest:
-    """Return a manifest of step 3 with this environment."""
-    digest = "sha256:" + "0" * 64
-    entry = {"path": "rank-00000/a", "rank": 0, "bytes": 1, "digest": digest}
-    return Manifest.model_validate(
-        {
-            "epoch": 1,
-            "step": 3,
-            "kind": "periodic",
-            "world_size": 1,
-            "position": {"samples": 12, "order_digest": "o"},
-            "states": (),
-            "environment": environment.model_dump(),
-            "job": "j",
-            "spec_digest": "s",
-            "files": (entry,),
-        }
-    )
-
-
-def test_what_may_change_bits_is_a_reason() -> None:
-    """Versions, device, threads and micro-batch: each named with the step."""
-    then = Environment(versions={"torch": "1", "gone": "1"}, device_model="cpu a", threads=1)
-    now = Environment(versions={"torch": "2"}, device_model="cpu b", threads=2)
-
-    assert inexact_reasons(manifest(then), saved(), now=then, micro_batch=4) == []
-    reasons = inexact_reasons(manifest(then), saved(), now=now, micro_batch=2)
-    assert reasons == [
-        "gone 1 -> None at step 3",
-        "torch 1 -> 2 at step 3",
-        "device_model cpu a -> cpu b at step 3",
-        "threads 1 -> 2 at step 3",
-        "micro_batch 4 -> 2 at step 3",
-    ]
 
 
 def test_of_equal_evaluations_the_earlier_is_the_best() -> None:

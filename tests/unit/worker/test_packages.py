@@ -10,7 +10,7 @@ from checkpoints.manifest import Environment
 from jobs.contract.paths import JobDir
 from jobs.contract.records import EpochRecord
 from worker.claim import claim
-from worker.failures import Misconfigured
+from worker.failures import ResumeRefused
 from worker.packages import check_strict, last_packages, lock_digest, own_packages, packages_of
 
 ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
@@ -68,8 +68,9 @@ def test_strict_refuses_a_change_and_nothing_else(tmp_path: Path) -> None:
     changed = claim(job, record(OTHER))
 
     assert last_packages(job, before=changed.epoch) == (2, ONE)
-    with pytest.raises(Misconfigured, match="attempt 2"):
+    with pytest.raises(ResumeRefused, match=r"attempt 2.*--waive packages"):
         check_strict(job, changed)
+    check_strict(job, changed.model_copy(update={"waivers": ("packages",)}))
 
 
 def test_a_training_that_goes_on_with_other_packages_is_not_exact() -> None:
