@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from jobs.contract.records import BadRecord, ExitRecord, read_record
 from jobs.history import decisive
+from jobs.states import TERMINAL
 from orchestrator.explanation import Explanation, JobCircumstances, TaskSeen, explain
 from orchestrator.failure_groups import FailedJob, FailureGroup, group_failures
-from orchestrator.ledger import Ledger, job_ledger
+from orchestrator.ledger import Ledger
+from orchestrator.ledgers import read_ledgers
 from orchestrator.reader import Reader
 from orchestrator.rows import JobRow
 from orchestrator.timeline import AttemptRow, read_timeline
@@ -56,17 +58,14 @@ class Inquiry(Reader):
             submitted_at=row["created_at"],
         )
 
-    def ledgers(self, selector: str | None) -> list[tuple[JobRow, Ledger]]:
+    def entries(self, selector: str | None) -> list[tuple[JobRow, Ledger]]:
         """Return the jobs that have run, each with its ledger. Raises `NotFound`."""
+        rows = self.rows(selector)
+        ids = None if selector is None else [row.id for row in rows]
+        begun = [row.id for row in rows if row.state not in TERMINAL]
         now = self._clock.wall()
-        found = []
-        for row in self.rows(selector):
-            attempts = read_timeline(
-                self._database, self.state, row.id, self._reading.events(row.id)
-            )
-            if attempts:
-                found.append((row, job_ledger(attempts, now=now)))
-        return found
+        ledgers = dict(read_ledgers(self._database, self.state, ids, running=begun, now=now))
+        return [(row, ledgers[row.id]) for row in rows if row.id in ledgers]
 
     def failures(self, selector: str | None) -> tuple[int, tuple[FailureGroup, ...]]:
         """Return how many jobs are meant, and the failed ones in groups. Raises `NotFound`."""

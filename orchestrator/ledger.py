@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from jobs.contract.records import Spent
 from jobs.lost_time import lost_seconds
@@ -29,13 +29,21 @@ class Account:
     @property
     def running(self) -> float:
         """The wall time of attempts."""
-        total: float = sum(getattr(self, one.name) for one in fields(self))
-        return total - self.queued
+        return (
+            self.starting + self.useful + self.replayed + self.saving + self.suspended + self.wasted
+        )
 
     def __add__(self, other: Account) -> Account:
         """Return both together."""
+        # Spelled out: a store may have hundreds of thousands of attempts.
         return Account(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+            queued=self.queued + other.queued,
+            starting=self.starting + other.starting,
+            useful=self.useful + other.useful,
+            replayed=self.replayed + other.replayed,
+            saving=self.saving + other.saving,
+            suspended=self.suspended + other.suspended,
+            wasted=self.wasted + other.wasted,
         )
 
 
@@ -53,6 +61,15 @@ class Ledger:
     def ettr(self) -> float | None:
         """The effective training time ratio; None before the first start."""
         return self.total.useful / self.eligible if self.eligible > 0 else None
+
+    def summed(self) -> Ledger:
+        """Return it without the attempts, for those who keep very many."""
+        return Ledger(
+            total=self.total,
+            eligible=self.eligible,
+            lost=self.lost,
+            replayed_steps=self.replayed_steps,
+        )
 
 
 def job_ledger(attempts: Sequence[AttemptRow], *, now: float) -> Ledger:
@@ -82,15 +99,17 @@ def attempt_account(attempt: AttemptRow, before: AttemptRow | None, *, now: floa
     since = _waiting_since(attempt, before)
     queued = 0.0 if since is None else max(0.0, start - since)
     spent = attempt.spent or Spent()
-    parts = Account(
+    useful = spent.training + spent.evaluating + spent.testing
+    told = spent.starting + useful + spent.replayed + spent.saving + spent.suspended
+    return Account(
+        queued=queued,
         starting=spent.starting,
-        useful=spent.training + spent.evaluating + spent.testing,
+        useful=useful,
         replayed=spent.replayed,
         saving=spent.saving,
         suspended=spent.suspended,
+        wasted=max(0.0, end - start - told),
     )
-    wasted = max(0.0, end - start - parts.running)
-    return parts + Account(queued=queued, wasted=wasted)
 
 
 def _waiting_since(attempt: AttemptRow, before: AttemptRow | None) -> float | None:

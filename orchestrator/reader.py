@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from durable.clock import SystemClock
 from jobs.contract.paths import JobDir, StateDir
@@ -17,6 +18,9 @@ from orchestrator.observation import Seen, read_seen
 from orchestrator.overview import Overview, overview
 from orchestrator.reading import Reading
 from orchestrator.rows import ExclusionRow, JobRow, ResultRow, Watcher
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
 
 
 class Reader:
@@ -44,6 +48,21 @@ class Reader:
     def results(self, selector: str | None = None) -> list[ResultRow]:
         """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""
         return self._reading.results(selector)
+
+    def ledgers(self, selector: str | None = None) -> dict[str, Ledger]:
+        """Return what the time of each job that has run went into, all attempts together.
+
+        Raises `NotFound`.
+        The attempt that runs is counted as long as few jobs run, as with their heartbeats.
+        """
+        running = self._reading.few_running()
+        if not running and self._database.one("any_end") is None:
+            return {}
+        from orchestrator.ledgers import read_ledgers
+
+        ids, now = self._reading.select(selector), self._clock.wall()
+        found = read_ledgers(self._database, self.state, ids, running=running, now=now)
+        return {job: ledger.summed() for job, ledger in found}
 
     def exclusions(self) -> list[ExclusionRow]:
         """Return the nodes that tasks keep off now, by name."""

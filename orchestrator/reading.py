@@ -121,6 +121,12 @@ class Reading:
         place = {job: number for number, job in enumerate(ids)}
         return sorted(self.rows_of(ids), key=lambda row: place[row.id])
 
+    def few_running(self) -> frozenset[str]:
+        """Return the running jobs, or none where they are too many to read their directories."""
+        values = {"state": JobState.RUNNING, "limit": FRESH_ROWS + 1}
+        ids = self._ids("first_jobs_of_state", "id", values)
+        return ids if len(ids) <= FRESH_ROWS else frozenset()
+
     def reporting(self, *, limit: int) -> tuple[list[JobRow], int]:
         """Return the first jobs that have something to report, and how many there are."""
         ids = self._ids("jobs_with_reports", "id", {"limit": limit})

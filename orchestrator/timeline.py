@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from jobs.contract.paths import StateDir, parse_checkpoint_name
@@ -50,29 +49,34 @@ def read_timeline(
     database: Database, state: StateDir, job: str, events: Sequence[EventRow]
 ) -> tuple[AttemptRow, ...]:
     """Return a job's attempts, oldest first; one that runs is the last and has no end."""
-    followed = what_followed(events)
-    rows = database.rows("attempts_of", {"job": job})
-    ended = [
-        _ended(row, followed[index] if index < len(followed) else "")
-        for index, row in enumerate(rows)
-    ]
-    running = _running(database, state, job, {row["epoch"] for row in rows})
+    followed = what_followed((event.kind, event.decision) for event in events)
+    ended = ended_attempts(database.rows("attempts_of", {"job": job}), followed)
+    running = running_attempt(database, state, job, {one.epoch for one in ended})
     return (*ended, *([running] if running else []))
 
 
-def what_followed(events: Sequence[EventRow]) -> list[str]:
+def ended_attempts(rows: Sequence[sqlite3.Row], followed: Sequence[str]) -> tuple[AttemptRow, ...]:
+    """Return the recorded ends of a job, each with what followed it where that is known."""
+    return tuple(
+        _ended(row, followed[index] if index < len(followed) else "")
+        for index, row in enumerate(rows)
+    )
+
+
+def what_followed(events: Iterable[tuple[str, str]]) -> list[str]:
     """Return, for each recorded end, the job's next change of state in words. Pure.
 
-    Ends and their events are written together, so the n-th of both belong together.
+    `events`: kinds and decisions, oldest first. Ends and their events are written together, so the
+    n-th of both belong together.
     """
     found: list[str] = []
     awaited = 0
-    for event in events:
-        if event.kind == "end":
+    for kind, decision in events:
+        if kind == "end":
             found.append("")
             awaited = len(found)
-        elif event.kind == "state" and awaited:
-            found[awaited - 1] = event.decision.partition(" -> ")[2] or event.decision
+        elif kind == "state" and awaited:
+            found[awaited - 1] = decision.partition(" -> ")[2] or decision
             awaited = 0
     return found
 
@@ -93,13 +97,14 @@ def _ended(row: sqlite3.Row, decision: str) -> AttemptRow:
         cause=row["cause"],
         decision=decision,
         error_type=row["error_type"],
-        spent=Spent.model_validate(json.loads(row["spent"])) if row["spent"] else None,
+        spent=Spent.model_validate_json(row["spent"]) if row["spent"] else None,
     )
 
 
-def _running(
-    database: Database, state: StateDir, job: str, ended: set[int | None]
+def running_attempt(
+    database: Database, state: StateDir, job: str, ended: Collection[int | None]
 ) -> AttemptRow | None:
+    """Return the attempt that runs, by its job directory; None: none does."""
     from orchestrator.evidence import newest_epoch, read_attempt
 
     task = database.one("task_of_job", {"job": job})

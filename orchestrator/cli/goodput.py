@@ -12,7 +12,7 @@ def show_goodput(selector: str | None, *, show_all: bool, as_json: bool) -> int:
     """Show what the time of jobs went into; return the exit code."""
     from orchestrator.views import goodput as view
 
-    entries = open_inquiry(selector or ALL).ledgers(selector)
+    entries = open_inquiry(selector or ALL).entries(selector)
     if as_json:
         streams.show_document(view.goodput_document(entries))
         return 0

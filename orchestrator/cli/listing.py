@@ -48,7 +48,9 @@ def show_status(
         from orchestrator.views.documents import status_text
 
         rows = service.each() if selector is None else service.rows(selector)
-        streams.show_bytes(status_text(rows, service.watcher(), service.seen()))
+        known = service.ledgers(selector)
+        text = status_text(rows, service.watcher(), service.seen(), ledgers=known)
+        streams.show_bytes(text)
         return int(Exit.OK)
     before = None if up_to_date else service.rows(selector)
     _show(service, selector, limit=_limit(show_all=show_all))
@@ -147,7 +149,8 @@ def _keep_showing(service: Reader, selector: str | None, *, as_json: bool) -> in
         if as_json:
             while True:
                 rows, watcher = service.rows(selector), service.watcher()
-                streams.show(encode(status_document(rows, watcher, service.seen())))
+                known = service.ledgers(selector)
+                streams.show(encode(status_document(rows, watcher, service.seen(), ledgers=known)))
                 if not any(map(is_open, rows)):
                     return int(Exit.OK)
                 time.sleep(_REFRESH_SECONDS)

@@ -92,6 +92,28 @@ SELECT e.id, e.epoch, e.class, e.cause, e.at, e.nodes, e.resumed_from, e.last_st
 FROM ends e LEFT JOIN submissions s ON s.token = e.token
 WHERE e.job = :job ORDER BY e.id;
 
+-- name: attempts_of_jobs
+-- As attempts_of, of the jobs in a JSON list of ids; of all where it is null.
+SELECT e.job, e.id, e.epoch, e.class, e.cause, e.at, e.nodes, e.resumed_from, e.last_step,
+    e.committed_step, e.error_type, e.error_message, e.error_digest, e.shown_id, e.started_at,
+    e.left_at, e.spent, e.token, s.scheduler, s.created_at AS queued_at
+FROM ends e LEFT JOIN submissions s ON s.token = e.token
+WHERE :ids IS NULL OR e.job IN (SELECT value FROM json_each(:ids)) ORDER BY e.job, e.id;
+
+-- name: any_end
+SELECT id FROM ends LIMIT 1;
+
+-- name: ends_and_states
+-- The journal's ends and changes of state, of jobs in which something followed an end: another
+-- one, or an attempt that runs (`running`, a JSON list).
+SELECT v.job, v.kind, v.decision FROM events v
+WHERE v.kind IN ('end', 'state') AND v.job IN (
+    SELECT e.job FROM ends e
+    WHERE :ids IS NULL OR e.job IN (SELECT value FROM json_each(:ids))
+    GROUP BY e.job HAVING count(*) > 1 OR e.job IN (SELECT value FROM json_each(:running))
+)
+ORDER BY v.job, v.id;
+
 -- name: stop_add
 INSERT INTO stops (job, epoch, cause, grace_seconds, requested_at)
 VALUES (:job, :epoch, :cause, :grace_seconds, :at);

@@ -13,16 +13,20 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jobs.states import JobState
 from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher, WatcherJobSeen
 
 if TYPE_CHECKING:
+    from orchestrator.ledger import Account, Ledger
     from orchestrator.observation import Seen
 
 SCHEMA_VERSION = 1
 _JOBS_AT_ONCE = 500
+LEDGER_PARTS = ("queued", "starting", "useful", "replayed", "saving", "wasted")
+NO_LEDGERS: Mapping[str, Ledger] = MappingProxyType({})
 
 Document = dict[str, Any]
 
@@ -122,20 +126,28 @@ def status_document(
     watcher: Watcher,
     seen: Sequence[Seen] = (),
     *,
+    ledgers: Mapping[str, Ledger] = NO_LEDGERS,
     now: Callable[[], float] = time.time,
 ) -> Document:
     """Return `orch status --json`; all jobs, however many. `seen`: the oldest look first."""
+    goodput = Goodput(ledgers)
+    jobs = [goodput.job(row) for row in rows]
     return {
         "schema_version": SCHEMA_VERSION,
         "watcher": _watcher(watcher),
         "observation": _observation(seen[0], now()) if seen else None,
         "counts": state_counts(row.state for row in rows),
-        "jobs": [_job(row) for row in rows],
+        "goodput": goodput.sums(),
+        "jobs": jobs,
     }
 
 
 def status_text(
-    rows: Iterable[JobRow], watcher: Watcher, seen: Sequence[Seen] = ()
+    rows: Iterable[JobRow],
+    watcher: Watcher,
+    seen: Sequence[Seen] = (),
+    *,
+    ledgers: Mapping[str, Ledger] = NO_LEDGERS,
 ) -> Iterator[bytes]:
     """Return `orch status --json` in pieces, for as many jobs as there are.
 
@@ -144,16 +156,65 @@ def status_text(
     """
     counts: dict[str, int] = {}
     pieces: list[bytes] = []
+    goodput = Goodput(ledgers)
     remaining = iter(rows)
     while some := list(islice(remaining, _JOBS_AT_ONCE)):
         for row in some:
             counts[row.state.value] = counts.get(row.state.value, 0) + 1
-        pieces.append(_encode([_job(row) for row in some])[1:-1].encode())
-    head = encode({**status_document([], watcher, seen), "counts": counts, "jobs": []})
+        pieces.append(_encode([goodput.job(row) for row in some])[1:-1].encode())
+    known: Document = {"counts": counts, "goodput": goodput.sums(), "jobs": []}
+    head = encode({**status_document([], watcher, seen), **known})
     yield head.removesuffix("]}").encode()
     for number, piece in enumerate(pieces):
         yield b", " + piece if number else piece
     yield b"]}\n"
+
+
+class Goodput:
+    """Jobs as they are in `orch status --json`, with what their time went into, summed up."""
+
+    def __init__(self, ledgers: Mapping[str, Ledger]) -> None:
+        self._ledgers = ledgers
+        self._all: list[Ledger] = []
+        self._by_matrix: dict[str, list[Ledger]] = {}
+
+    def job(self, row: JobRow) -> Document:
+        """Return one job; `goodput` is null for one that never ran."""
+        ledger = self._ledgers.get(row.id)
+        if ledger is not None:
+            self._all.append(ledger)
+            for matrix in row.matrices:  # a job that two matrices name counts in both
+                self._by_matrix.setdefault(matrix, []).append(ledger)
+        return {**_job(row), "goodput": None if ledger is None else ledger_fields(ledger)}
+
+    def sums(self) -> Document | None:
+        """Return the total of all jobs so far and of each matrix; None: none has run."""
+        if not self._all:
+            return None
+        from orchestrator.ledger import together
+
+        return {
+            "total": ledger_fields(together(self._all)),
+            "matrices": {
+                name: ledger_fields(together(some)) for name, some in self._by_matrix.items()
+            },
+        }
+
+
+def ledger_fields(ledger: Ledger) -> Document:
+    """Return what time went into, in seconds (docs/goodput.md)."""
+    return {
+        **account_fields(ledger.total),
+        "replayed_steps": ledger.replayed_steps,
+        "lost": round(ledger.lost, 3),
+        "eligible": round(ledger.eligible, 3),
+        "ettr": ledger.ettr,
+    }
+
+
+def account_fields(account: Account) -> Document:
+    """Return the parts of an account."""
+    return {part: round(getattr(account, part), 3) for part in (*LEDGER_PARTS, "suspended")}
 
 
 def _observation(seen: Seen, now: float) -> Document:

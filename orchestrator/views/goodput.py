@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.ledger import Account, Ledger, together
+from orchestrator.ledger import Ledger, together
 from orchestrator.rows import JobRow
 from orchestrator.views import text
-from orchestrator.views.documents import SCHEMA_VERSION, Document
+from orchestrator.views.documents import (
+    LEDGER_PARTS,
+    SCHEMA_VERSION,
+    Document,
+    account_fields,
+    ledger_fields,
+)
 from orchestrator.views.table import Cell, Column, Table
 
-_PARTS = ("queued", "starting", "useful", "replayed", "saving", "wasted")
 Entry = tuple[JobRow, Ledger]
 
 
@@ -22,7 +27,7 @@ def goodput_table(entries: Sequence[Entry], *, limit: int | None) -> Table:
     skip = len(text.shared_prefix(row.name for row, _ in entries))
     columns = [
         Column(title="JOB"),
-        *(Column(title=p.upper(), right=True, keep=True) for p in _PARTS),
+        *(Column(title=p.upper(), right=True, keep=True) for p in LEDGER_PARTS),
     ]
     columns.append(Column(title="ETTR", right=True, keep=True))
     rows: list[list[Cell | str]] = [
@@ -34,7 +39,7 @@ def goodput_table(entries: Sequence[Entry], *, limit: int | None) -> Table:
 
 
 def _cells(ledger: Ledger) -> list[str]:
-    seconds = [getattr(ledger.total, part) for part in _PARTS]
+    seconds = [getattr(ledger.total, part) for part in LEDGER_PARTS]
     return [*(span(value) for value in seconds), percent(ledger.ettr)]
 
 
@@ -66,29 +71,15 @@ def goodput_document(entries: Sequence[Entry]) -> Document:
     """Return `orch status --goodput --json`."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "total": _ledger(together(ledger for _, ledger in entries)),
+        "total": ledger_fields(together(ledger for _, ledger in entries)),
         "jobs": [
             {
                 "id": row.id,
                 "name": row.name,
                 "state": row.state.value,
-                **_ledger(ledger),
-                "attempts": [_account(account) for account in ledger.attempts],
+                **ledger_fields(ledger),
+                "attempts": [account_fields(account) for account in ledger.attempts],
             }
             for row, ledger in entries
         ],
     }
-
-
-def _ledger(ledger: Ledger) -> Document:
-    return {
-        **_account(ledger.total),
-        "replayed_steps": ledger.replayed_steps,
-        "lost": ledger.lost,
-        "eligible": ledger.eligible,
-        "ettr": ledger.ettr,
-    }
-
-
-def _account(account: Account) -> Document:
-    return {part: round(getattr(account, part), 3) for part in (*_PARTS, "suspended")}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from jobs.contract.records import Outcome
 from jobs.states import JobState
 from orchestrator.inquiry import Inquiry
+from orchestrator.ledger import job_ledger
+from orchestrator.ledgers import read_ledgers
 from orchestrator.schedulers.base import TaskState
 from tests.unit.orchestrator.world import SPECS, World
 
@@ -67,3 +69,36 @@ def test_the_time_of_an_exit_record_is_the_end(world: World) -> None:
 
     assert attempt.ended_at == 1234.5
     assert attempt.error_type == "KeyError"
+
+
+def test_ledgers_of_many_jobs_are_those_of_each_by_itself(world: World) -> None:
+    """Read in a few queries: a job that failed and was retried, one that waits, one that runs."""
+    failed, lost, waiting = SPECS
+    world.submit(list(SPECS))
+    first, second, _ = world.task_keys()
+    world.begin(first, failed, started_at=50.0)
+    world.begin(second, lost, started_at=60.0)
+    world.tick(1.0)
+    for spec, key in ((failed, first), (lost, second)):
+        world.fail(spec, Outcome.EXCEPTION, written_at=100.0)
+        world.fake.end(key, TaskState.FAILED, exit_code=1)
+    world.tick(1.0)
+    assert world.state(failed) is JobState.FAILED
+    world.clock.advance(5000.0)  # stopped: in no account
+    world.service.again(failed.id)
+    again = world.task_keys()[-1]
+    world.begin(again, failed, epoch=2, started_at=world.clock.wall())
+    world.tick(5.0)
+
+    inquiry = Inquiry(world.home)
+    now = world.clock.wall()
+    alone = {spec.id: job_ledger(inquiry.timeline(spec.id)[1], now=now) for spec in (failed, lost)}
+
+    database, state = world.service.store.database, world.service.state
+    ledgers = dict(read_ledgers(database, state, None, running=[failed.id], now=now))
+    assert ledgers == alone
+    assert len(ledgers[failed.id].attempts) == 2
+    assert ledgers[failed.id].attempts[1].queued < 3600
+    assert waiting.id not in ledgers
+    some = dict(read_ledgers(database, state, [lost.id], running=[failed.id], now=now))
+    assert some == {lost.id: alone[lost.id]}

@@ -9,11 +9,13 @@ import math
 import pytest
 
 from jobs.states import JobState
+from orchestrator.ledger import Account, Ledger
 from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher
 from orchestrator.views import documents
 from tests.unit.views.made_up import job, result
 
 S = JobState
+LEDGER = Ledger(total=Account(useful=60.0, wasted=20.0), eligible=80.0, lost=4.0, replayed_steps=7)
 WATCHER = Watcher(alive=True, host="h", pid=1, last_tick=2.0)
 
 
@@ -36,6 +38,7 @@ def test_no_field_of_a_row_is_forgotten(row: type[JobRow] | type[ResultRow]) -> 
     fields = {field.name for field in dataclasses.fields(row)}
     if row is JobRow:
         entry = documents.status_document([job(1)], WATCHER)["jobs"][0]
+        assert entry.pop("goodput") is None  # of no row: it comes from the ledger
     else:
         entry = documents.results_document([result(1)])["jobs"][0]
 
@@ -114,10 +117,29 @@ def test_an_error_document_says_what_and_how_to_fix_it() -> None:
 def test_a_document_in_pieces_is_the_same_document(number: int) -> None:
     """Huge stores are encoded piece by piece; nobody can tell."""
     rows = [job(n, S.FAILED if n % 3 else S.QUEUED) for n in range(number)]
+    some = {row.id: LEDGER for row in rows[::7]}
 
-    text = b"".join(documents.status_text(iter(rows), WATCHER)).decode("ascii")
+    text = b"".join(documents.status_text(iter(rows), WATCHER, ledgers=some)).decode("ascii")
 
     assert text.endswith("\n")
     assert json.loads(text) == json.loads(
-        documents.encode(documents.status_document(rows, WATCHER))
+        documents.encode(documents.status_document(rows, WATCHER, ledgers=some))
     )
+
+
+def test_what_time_went_into_stands_with_each_job_and_each_matrix() -> None:
+    """A job that two matrices name counts in both and once in the total; others have null."""
+    rows = [job(1), job(2, matrices=("quickstart", "other")), job(3, S.NEW)]
+
+    document = documents.status_document(
+        rows, WATCHER, ledgers={rows[0].id: LEDGER, rows[1].id: LEDGER}
+    )
+
+    one = document["jobs"][0]["goodput"]
+    assert (one["useful"], one["wasted"], one["ettr"]) == (60.0, 20.0, 0.75)
+    assert (one["lost"], one["replayed_steps"]) == (4.0, 7)
+    assert document["jobs"][2]["goodput"] is None
+    sums = document["goodput"]
+    useful = {name: some["useful"] for name, some in sums["matrices"].items()}
+    assert useful == {"quickstart": 120.0, "other": 60.0}
+    assert (sums["total"]["useful"], sums["total"]["ettr"]) == (120.0, 0.75)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.rows import EventRow
 from orchestrator.timeline import AttemptRow, what_followed
 from orchestrator.views.table import plain_lines
 from orchestrator.views.timeline import timeline_table
@@ -51,15 +50,10 @@ def test_hostile_words_are_cleaned() -> None:
 
 def test_the_next_change_of_state_is_what_followed_an_end() -> None:
     """Two ends at once (a replaced attempt and the last one): the change follows the second."""
-    kinds = [
+    events = [
         ("end", "attempt 1: preempted"),
         ("end", "attempt 2: node"),
         ("state", "RUNNING -> RETRYING: x"),
         ("state", "RETRYING -> SUBMITTED: y"),
     ]
-    events = [
-        EventRow(id=n, at=0, job="j", token=None, kind=kind, cause="", decision=decision)
-        for n, (kind, decision) in enumerate(kinds)
-    ]
-
     assert what_followed(events) == ["", "RETRYING: x"]
