@@ -57,14 +57,21 @@ def judge(submission: Path, index: int, restart_count: int) -> Decision:
         raise BadRecord(f"{directory.tasks}: has no task of index {index}")
     job = directory.state.job(task.job)
     spec = JobSpec.model_validate_json(job.spec.read_bytes())
-    return _judge_job(job, spec, task, directory.token, restart_count)
+    return _judge_job(
+        job,
+        spec,
+        task,
+        token=directory.token,
+        allocation=index // tasks.pack,
+        restart_count=restart_count,
+    )
 
 
 def _judge_job(
-    job: JobDir, spec: JobSpec, task: TaskRecord, token: str, restart_count: int
+    job: JobDir, spec: JobSpec, task: TaskRecord, *, token: str, allocation: int, restart_count: int
 ) -> Decision:
     history = read_history(job)
-    ours = [a for a in history.attempts if a.claim and _is_ours(a.claim, token, task.index)]
+    ours = [a for a in history.attempts if a.claim and _is_ours(a.claim, token, allocation)]
     holder = history.attempts[-1] if history.attempts else None
     if holder is not None and _superseded(holder, ours, restart_count):
         return Stop(reason=f"epoch {holder.epoch} of another launch holds the job")
@@ -79,7 +86,7 @@ def _judge_job(
 
 
 def _is_ours(claim: EpochRecord, token: str, index: int) -> bool:
-    # A submission of one job is no array: its claims have no array task.
+    # `index` is the array's. A submission of one job is no array: its claims have no array task.
     return claim.token == token and claim.array_task in (None, index)
 
 

@@ -226,6 +226,8 @@ class ResourcesSpec(SpecModel):
     time_limit_minutes: PositiveInt = 60
     gpus_per_rank: NonNegativeInt = 0
     nodes: PositiveInt | None = None  # default: the scheduler decides
+    # So many cells share one allocation, each with its own share of it (docs/packing.md).
+    pack: Annotated[int, Field(ge=1, le=1000)] = 1
 
 
 class SaveSpec(SpecModel):

@@ -39,6 +39,7 @@ from orchestrator.actions import (
 )
 from orchestrator.classification import Meaning
 from orchestrator.facts import Evidence, JobFacts
+from orchestrator.packs import end_tasks
 from orchestrator.policy import GiveUp, RunAgain, next_step
 from orchestrator.schedulers.base import Scheduler, TaskKey
 from orchestrator.store import Store
@@ -258,7 +259,8 @@ class Applier:
         for job, action in some:
             if action.epoch is not None and action.stop is not None:
                 self._write_control(job, action.epoch, "cancel", None)
-        problems = scheduler.cancel([action.key for _, action in some])
+        wishes = {action.key: job.spec.run.grace_seconds for job, action in some}
+        problems = end_tasks(wishes, scheduler, self._state, now=self._clock.wall())
         hit("cancel.scheduler_asked")
         done = [a.stop for _, a in some if problems[a.key] is None and a.stop is not None]
         if done:

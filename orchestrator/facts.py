@@ -87,6 +87,16 @@ class AttemptFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Departure:
+    """A cell of a packed allocation is over, whatever its neighbours do."""
+
+    epoch: int | None  # the job's newest claim then
+    exit_code: int | None  # None: it was never started
+    reason: str
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What the job directory says now. `attempts` has those not yet recorded as ended."""
 
@@ -103,6 +113,8 @@ class Evidence:
     attempts: tuple[AttemptFacts, ...] = ()
     touched: bool = False  # the heartbeat has been written anew since, and was not read
     problems: tuple[str, ...] = ()  # unreadable records, for the eyes of people
+    departure: Departure | None = None  # of a packed allocation
+    dropped: bool = False  # we asked that it ends, or never begins, without its neighbours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

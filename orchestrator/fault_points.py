@@ -15,6 +15,7 @@ FAULT_POINTS: dict[str, str] = {
     "rebuild.recorded": "a rebuild is over",
     "moved.tasks_ended": "tasks of the old place are ended, their jobs are not free",
     "moved.jobs_freed": "jobs of the old place are due again, instance.json does not know",
+    "packs.dropped": "a cell of a packed allocation is not wanted, nobody was told",
     "leave.asked": "the watcher is asked to leave, nobody waits for it",
     "leave.obeyed": "the watcher leaves, the request is still there",
     "watchjob.recorded": "a watcher job's token is recorded, sbatch was not called",

@@ -27,9 +27,13 @@ def newest_output(job_dir: JobDir, *, scheduler_id: str | None = None) -> Path |
     directories = sorted(state.submissions.iterdir(), key=_changed_at, reverse=True)
     for directory in directories[:_SUBMISSIONS_SEARCHED]:
         submission = SubmissionDir(directory)
-        index = _index_of(submission, job_dir.path.name)
-        if index is None:
+        task = _task_of(submission, job_dir.path.name)
+        if task is None:
             continue
+        place, index = task
+        own = submission.cell_output(place)  # the others' words are not mixed into it
+        if own.exists() and own.stat().st_size:
+            return own
         outputs = [path for path in _outputs(submission, index) if path.stat().st_size]
         named = [path for path in outputs if scheduler_id and path.stem == scheduler_id]
         if named or outputs:
@@ -41,14 +45,17 @@ def _changed_at(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _index_of(submission: SubmissionDir, job_id: str) -> int | None:
+def _task_of(submission: SubmissionDir, job_id: str) -> tuple[int, int] | None:
+    """Return a job's index in tasks.json and that of its allocation."""
     try:
         tasks = read_record(submission.tasks, TasksRecord)
     except (BadRecord, OSError):
         return None  # another submission may still have the words
     if tasks is None:
         return None
-    return next((task.index for task in tasks.tasks if task.job == job_id), None)
+    return next(
+        ((task.index, task.index // tasks.pack) for task in tasks.tasks if task.job == job_id), None
+    )
 
 
 def _outputs(submission: SubmissionDir, index: int) -> list[Path]:

@@ -80,16 +80,16 @@ def _settle(
 
 def _end(rows: Sequence[Row], named: Callable[[str], Scheduler | None]) -> None:
     """Ask each scheduler to end its tasks. Raises `StateRefused` if one is not ended."""
-    keys: dict[str, list[TaskKey]] = {}
+    keys: dict[str, dict[TaskKey, None]] = {}
     for row in rows:
-        key = TaskKey(token=row["token"], scheduler_id=row["scheduler_id"], index=row["idx"])
-        keys.setdefault(row["scheduler"], []).append(key)
+        key = TaskKey.of(row["token"], row["scheduler_id"], row["idx"], pack=row["pack"]).allocation
+        keys.setdefault(row["scheduler"], {})[key] = None
     for name, asked in keys.items():
         scheduler = named(name)
         problems = (
             [f"no access to {name} here"]
             if scheduler is None
-            else [why for why in scheduler.cancel(asked).values() if why]
+            else [why for why in scheduler.cancel(list(asked)).values() if why]
         )
         if problems:
             raise StateRefused(

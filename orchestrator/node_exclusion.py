@@ -80,9 +80,7 @@ class NodeHealth:
         words = ",".join(self.excluded)
         values = {"scheduler": scheduler.name, "excluded": words}
         tasks = {
-            TaskKey(token=row["token"], scheduler_id=row["scheduler_id"], index=row["idx"]): row[
-                "id"
-            ]
+            TaskKey.of(row["token"], row["scheduler_id"], row["idx"], pack=row["pack"]): row["id"]
             for row in self._store.database.rows("tasks_to_exclude", values)
             if self._refused.get(row["id"]) != words
         }

@@ -136,6 +136,7 @@ class Rebuilding:
             "state": state,
             "scheduler_id": scheduler_id if state == "accepted" else None,
             "reason": f"{_CAUSE}: looked for by its token" if live else _CAUSE,
+            "pack": past.pack,
             "at": self._clock.wall(),  # from now on it may hide for the scheduler's patience
         }
         database.run("rebuild_submission", values)

@@ -39,6 +39,7 @@ from orchestrator.facts import (
     Limits,
     Patience,
 )
+from orchestrator.packed_answer import own_answer
 from orchestrator.schedulers.base import OVER, Absent, Answer, Known, TaskState, Unreachable
 from orchestrator.stopping import stop_actions
 
@@ -75,6 +76,7 @@ def reconcile(
     limits: Limits,
 ) -> tuple[Action, ...]:
     """Return the actions for one job with a live task, in the order to carry them out."""
+    answer = own_answer(job.task.key, answer, evidence)
     case = Case(
         job=job,
         evidence=evidence,

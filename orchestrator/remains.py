@@ -22,6 +22,7 @@ class PastSubmission:
     order: tuple[int, int, float, str]  # lease epoch, count within it, time of tasks.json, token
     jobs: Mapping[int, str]  # by index
     overrides: Mapping[str, Overrides]  # by job
+    pack: int = 1
 
 
 def read_submissions(state: StateDir) -> tuple[tuple[PastSubmission, ...], tuple[str, ...]]:
@@ -54,6 +55,7 @@ def _read(state: StateDir, token: str) -> PastSubmission | None:
         order=(record.lease, record.number, written, token),
         jobs={task.index: task.job for task in record.tasks},
         overrides={task.job: task.overrides for task in record.tasks},
+        pack=record.pack,
     )
 
 

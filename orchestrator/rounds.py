@@ -66,6 +66,10 @@ class Rounds:
         last.touched = last.touched or replace(last.evidence, touched=True)
         return last.touched
 
+    def anew(self, job: JobFacts) -> Evidence:
+        """Return what the directory says now."""
+        return self._read(job)
+
     def _runs_on(self, job: JobFacts, answer: Answer | None, last: _Last) -> bool:
         """Return whether nothing but heartbeats can have happened, as far as anybody says."""
         same = isinstance(answer, Unreachable) or (

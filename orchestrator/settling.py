@@ -69,14 +69,14 @@ def _settle(
 def _cancel_surplus(
     store: Store, token: str, surplus: list[str], scheduler: Scheduler
 ) -> str | None:
-    keys = [
-        TaskKey(token=token, scheduler_id=scheduler_id, index=task["idx"])
+    keys = {
+        TaskKey.of(token, scheduler_id, task["idx"], pack=task["pack"]).allocation: None
         for scheduler_id in surplus
         for task in store.tasks_of(token)
-    ]
+    }
     if not keys:
         return None
-    return next((why for why in scheduler.cancel(keys).values() if why), None)
+    return next((why for why in scheduler.cancel(list(keys)).values() if why), None)
 
 
 def _not_found(

@@ -164,10 +164,13 @@ class Store(StoredEnds):
         self._order += 1
         return self.database.mark().lease, self._order
 
-    def add_submission(self, token: str, *, scheduler: str, jobs: Sequence[str]) -> None:
+    def add_submission(
+        self, token: str, *, scheduler: str, jobs: Sequence[str], pack: int = 1
+    ) -> None:
         """Commit the intent: from now on every job has its one live task."""
         at = self._clock.wall()
-        self.database.run("submission_add", {"token": token, "scheduler": scheduler, "at": at})
+        values = {"token": token, "scheduler": scheduler, "at": at, "pack": pack}
+        self.database.run("submission_add", values)
         tasks = [{"token": token, "idx": i, "job": job} for i, job in enumerate(jobs)]
         self.database.run_many("task_add", tasks)
         cause = f"{len(jobs)} due"

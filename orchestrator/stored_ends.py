@@ -54,7 +54,7 @@ class StoredEnds(ManyJobs):
             "job": job,
             "epoch": attempt.epoch if attempt else None,
             "token": attempt.token if attempt else key.token,
-            "idx": key.index,
+            "idx": key.place,
             "class": end.end_class,
             "cause": end.cause,
             "last_step": attempt.last_step if attempt else None,

@@ -57,7 +57,7 @@ class _Round:
     lease: int
     now: float  # monotonic
     chunk_limit: int
-    live: int  # tasks that the scheduler has of ours
+    live: int  # tasks that the scheduler has of ours; a packed allocation is one
     calls: int = 0
     full: int = 0
     report: HandOver = field(default_factory=HandOver)
@@ -124,7 +124,7 @@ class Submitter:
         return step.report
 
     def _live_count(self, scheduler: str) -> int:
-        """Return how many tasks a scheduler has, or may have."""
+        """Return how many allocations a scheduler has, or may have."""
         row = self._store.database.one("live_count", {"scheduler": scheduler})
         return int(row[0]) if row else 0
 
@@ -143,10 +143,12 @@ class Submitter:
                 open_now[group] = pace.size(1, live=step.live, now=step.now) > 0
             if not open_now[group]:
                 continue
-            if room == 0:
+            # A cell that fills up an allocation takes no room of its own.
+            opens = len(groups.get(group, ())) % group.resources.pack == 0
+            if opens and room == 0:
                 late.append(job.spec.id)
                 continue
-            room -= 1
+            room -= opens
             groups.setdefault(group, []).append(job)
         if late:
             self._explain(late, f"waits: the submit limit of {limit} tasks is reached", step)
@@ -155,10 +157,15 @@ class Submitter:
     def _advance(self, group: ResourceGroup, jobs: list[DueJob], step: _Round) -> list[DueJob]:
         """Make the next submission of a group; return its jobs that may still go in this tick."""
         pace = self._paces.get(group, Pace())
-        size = pace.size(min(len(jobs), step.chunk_limit), live=step.live, now=step.now)
-        chunk = [job for job in jobs[:size] if job.matrix == jobs[0].matrix]
+        pack = group.resources.pack
+        wanted = min(_allocations(len(jobs), pack), step.chunk_limit)
+        size = pace.size(wanted, live=step.live, now=step.now)
+        chunk = [job for job in jobs[: size * pack] if job.matrix == jobs[0].matrix]
         if not chunk:
             return []
+        if len(chunk) > pack:  # what does not fill an allocation goes by itself, asking for less
+            chunk = chunk[: len(chunk) // pack * pack]
+        tasks = _allocations(len(chunk), pack)
         request = self._request(group, chunk, step.scheduler)
         refused = self._checker.refusal(request, step.scheduler)
         if refused is not None:
@@ -168,19 +175,17 @@ class Submitter:
         gone = {job.spec.id for job in chunk}
         rest = [job for job in jobs if job.spec.id not in gone]
         if isinstance(outcome, Accepted):
-            self._paces[group] = pace.accepted(len(chunk), live=step.live)
+            self._paces[group] = pace.accepted(tasks, live=step.live)
             self._silences = 0
-            step.live += len(chunk)
+            step.live += tasks
             return rest
         if isinstance(outcome, Uncertain):
             self._be_silent(step, outcome.reason)
         elif outcome.permanent:
             self._hold(rest, outcome, step)
         elif outcome.limit:
-            step.full += len(chunk) == 1
-            self._paces[group] = pace.limited(
-                len(chunk), live=step.live, now=step.now, rng=self._rng
-            )
+            step.full += tasks == 1
+            self._paces[group] = pace.limited(tasks, live=step.live, now=step.now, rng=self._rng)
             return jobs
         else:
             self._paces[group] = pace.busy(now=step.now, rng=self._rng)
@@ -206,7 +211,8 @@ class Submitter:
         hit("handover.tasks_written")
         with self._store.writing(step.lease):
             ids = [job.spec.id for job in chunk]
-            self._store.add_submission(token, scheduler=name, jobs=ids)
+            pack = request.tasks.pack
+            self._store.add_submission(token, scheduler=name, jobs=ids, pack=pack)
             self._store.set_excluded_of(token, ",".join(request.exclude_nodes))
             for state, some in _by_state(chunk):
                 reason = f"being handed to {name}"
@@ -247,6 +253,7 @@ class Submitter:
                 for index, job in enumerate(chunk)
             ),
             site=self._site,
+            pack=min(group.resources.pack, len(chunk)),
         )
         return SubmitRequest(
             token=token,
@@ -292,6 +299,10 @@ class Submitter:
     def _explain(self, ids: Sequence[str], reason: str, step: _Round) -> None:
         with self._store.writing(step.lease):
             self._store.explain(ids, reason)
+
+
+def _allocations(jobs: int, pack: int) -> int:
+    return -(-jobs // pack)
 
 
 def accept(store: Store, token: str, scheduler_id: str, *, reason: str) -> None:

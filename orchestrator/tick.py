@@ -25,6 +25,7 @@ from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
 from orchestrator.node_exclusion import NodeHealth
 from orchestrator.observation import publish_seen
+from orchestrator.packs import CellNotes
 from orchestrator.pulse import read_beat
 from orchestrator.reconcile import WAITING, Moment, reconcile
 from orchestrator.rounds import Rounds
@@ -66,6 +67,7 @@ class Tick:
         self._node_health = NodeHealth(store, clock)
         self._submitter = Submitter(store, state, clock, site)
         self._rounds = Rounds(state)
+        self._notes = CellNotes(state)
         self._recorder = TickRecorder(state, scheduler_named)
         self.specs = self._ingestion.specs  # parsed once, or written by this process
         self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
@@ -131,6 +133,7 @@ class Tick:
         if not rows:
             return [], [], Effects()
         self._rounds.begin(frozenset(row["id"] for row in rows))
+        self._notes.begin()
         jobs = self._facts(rows)
         watcher_job = WatcherJobLook(self._state)
         observations = self._observe(jobs, watcher_job)
@@ -182,10 +185,13 @@ class Tick:
 
     def _evidence(self, job: JobFacts, answer: Answer | None) -> Evidence:
         """Read the job directory, unless the task has never started: then there is nothing."""
+        key = job.task.key
+        if self._notes.departed(key):
+            return self._notes.add(key, self._rounds.anew(job))
         untouched = job.epoch is None and job.task.seen in (None, *WAITING)
         if untouched and isinstance(answer, Known) and answer.state is TaskState.PENDING:
-            return Evidence()
-        return self._rounds.evidence(job, answer)
+            return self._notes.add(key, Evidence())
+        return self._notes.add(key, self._rounds.evidence(job, answer))
 
     def _act(self, effects: Effects, lease_epoch: int) -> list[str]:
         lines: list[str | None] = []
@@ -292,7 +298,7 @@ def _overrides(text: str) -> Overrides:
 
 
 def _task(row: sqlite3.Row) -> TaskFacts:
-    key = TaskKey(token=row["token"], scheduler_id=row["scheduler_id"], index=row["idx"])
+    key = TaskKey.of(row["token"], row["scheduler_id"], row["idx"], pack=row["pack"])
     return TaskFacts(
         id=row["task"],
         key=key,

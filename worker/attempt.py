@@ -39,6 +39,11 @@ class Assignment:
     layout: Layout
 
     @property
+    def dropped(self) -> bool:
+        """Whether the orchestrator no longer wants this cell of a packed allocation."""
+        return self.tasks.pack > 1 and self.submission.drop(self.task.index).exists()
+
+    @property
     def site(self) -> WorkerSite:
         """The part of site.yaml that a worker needs."""
         return self.tasks.site
@@ -111,12 +116,7 @@ class Attempt:
 def read_assignment(submission: Path, layout: Layout) -> Assignment:
     """Return what tasks.json and spec.json say. Raises `Misconfigured` naming the file."""
     directory = SubmissionDir(submission.absolute())
-    try:
-        tasks = read_record(directory.tasks, TasksRecord)
-    except BadRecord as error:
-        raise Misconfigured(str(error)) from error
-    if tasks is None:
-        raise Misconfigured(f"{directory.tasks}: missing; --submission must name a submission")
+    tasks = _read_tasks(directory)
     task = next((task for task in tasks.tasks if task.index == layout.index), None)
     if task is None:
         raise Misconfigured(f"{directory.tasks}: has no task of index {layout.index}")
@@ -129,6 +129,21 @@ def read_assignment(submission: Path, layout: Layout) -> Assignment:
         spec=_read_spec(job, task.job),
         layout=layout,
     )
+
+
+def is_packed(submission: Path) -> bool:
+    """Return whether a submission's allocations have several cells. Raises `Misconfigured`."""
+    return _read_tasks(SubmissionDir(submission.absolute())).pack > 1
+
+
+def _read_tasks(directory: SubmissionDir) -> TasksRecord:
+    try:
+        tasks = read_record(directory.tasks, TasksRecord)
+    except BadRecord as error:
+        raise Misconfigured(str(error)) from error
+    if tasks is None:
+        raise Misconfigured(f"{directory.tasks}: missing; --submission must name a submission")
+    return tasks
 
 
 def _read_spec(job: JobDir, job_id: str) -> JobSpec:

@@ -1,6 +1,8 @@
 """The local launcher: starts the ranks of one task, passes signals on, bounds a dead or hung rank.
 
-    python -P -m worker.launch --submission DIR --index N
+    python -P -m worker.launch --submission DIR --index N [--cell]
+
+N is an allocation; with `--cell` a packed allocation's own launcher asks for one of its cells.
 
 It imports nothing heavy and holds no state: `launch.NNNNN.json` says who it is and how it ended.
 """
@@ -23,7 +25,13 @@ from durable.files import publish_file
 from durable.processes import ProcessIdentity
 from jobs.contract import environment as names
 from jobs.contract.exit_codes import AGAIN_CODES, ExitCode
-from worker.attempt import Assignment, rank_timeout, read_assignment, valid_result
+from worker.attempt import (
+    Assignment,
+    is_packed,
+    rank_timeout,
+    read_assignment,
+    valid_result,
+)
 from worker.early_signals import NOTICE_SIGNALS
 from worker.failures import Misconfigured
 from worker.layout import BadLayout, read_layout
@@ -125,9 +133,9 @@ def launch(assignment: Assignment, spawner: Spawner) -> int:
     """Run one try of a task; return its exit code, on record in launch.NNNNN.json."""
     signals = SignalQueue()  # before the record: whoever reads it may signal us
     launch_id = secrets.token_hex(8)
-    record = _record(launch_id)
-    path = assignment.submission.launch(assignment.task.index)
-    _publish(path, record)
+    record = launcher_identity(launch_id)
+    path = launch_record(assignment)
+    publish_launch(path, record)
     hit("launch.after_record")
     arguments = ["--submission", str(assignment.submission.path)]
     arguments += ["--index", str(assignment.task.index)]
@@ -137,18 +145,25 @@ def launch(assignment: Assignment, spawner: Spawner) -> int:
         ranks.append(spawner.spawn(arguments, env))
         hit("launch.after_spawn")
     record["ranks"] = [rank.pid for rank in ranks]
-    _publish(path, record)
+    publish_launch(path, record)
     patience = rank_timeout(assignment.site) + OWN_ACCOUNT_SECONDS
     codes = run_ranks(ranks, signals, patience=patience)
     has_result = valid_result(assignment.job, assignment.spec) is not None
     code = exit_code(codes, has_result=has_result)
     hit("launch.before_end")
     ended = {"exit_code": int(code), "ended_at": time.time(), "rank_exit_codes": codes}
-    _publish(path, record | ended)
+    publish_launch(path, record | ended)
     return code
 
 
-def _record(launch_id: str) -> dict[str, Any]:
+def launch_record(assignment: Assignment) -> Path:
+    """Return where the launcher of a task, or of a cell, says who it is and how it ended."""
+    submission, index = assignment.submission, assignment.task.index
+    return submission.launch(index) if assignment.tasks.pack == 1 else submission.cell_launch(index)
+
+
+def launcher_identity(launch_id: str) -> dict[str, Any]:
+    """Return what a launcher says of itself when it begins."""
     me = ProcessIdentity.current()
     return {
         "schema_version": 1,
@@ -158,7 +173,8 @@ def _record(launch_id: str) -> dict[str, Any]:
     }
 
 
-def _publish(path: Path, record: dict[str, Any]) -> None:
+def publish_launch(path: Path, record: dict[str, Any]) -> None:
+    """Write a launcher's record. Raises OSError."""
     publish_file(path, json.dumps(record, sort_keys=True).encode() + b"\n")
 
 
@@ -166,9 +182,14 @@ def main(argv: Sequence[str]) -> int:
     """Parse the command line and launch."""
     parser = argparse.ArgumentParser(prog="python -P -m worker.launch")
     parser.add_argument("--submission", type=Path, required=True, help="submissions/<token>")
-    parser.add_argument("--index", type=int, default=0, help="index into tasks.json")
+    parser.add_argument("--index", type=int, default=0, help="allocation, or index into tasks.json")
+    parser.add_argument("--cell", action="store_true", help="start one cell of a pack")
     arguments = parser.parse_args(argv)
     try:
+        if not arguments.cell and is_packed(arguments.submission):
+            from worker.packed import run_allocation
+
+            return run_allocation(arguments.submission, arguments.index)
         assignment = read_assignment(arguments.submission, read_layout({}, index=arguments.index))
         return launch(assignment, choose_spawner(os.environ))
     except (Misconfigured, BadLayout) as error:

@@ -60,6 +60,8 @@ def run_rank(argv: Sequence[str]) -> int:
         assignment = read_assignment(arguments.submission, layout)
         if valid_result(assignment.job, assignment.spec) is not None:
             return ExitCode.RESULT
+        if assignment.dropped:
+            return ExitCode.AGAIN  # whoever started the cell puts on record that it is over
         leave_with_launcher(os.environ)
         attempt = _claim(assignment)
         # An older epoch may have published until its files were taken away, never after.

@@ -12,6 +12,7 @@ HOST_LOCKS = "ORCH_HOST_LOCKS"  # "accept": one host writes, locks need not reac
 FAULT = "ORCH_FAULT"  # named fault points, e.g. "commit.after_rename:kill@2"
 TASK_INDEX = "ORCH_TASK_INDEX"  # index into tasks.json (local; Slurm gives SLURM_ARRAY_TASK_ID)
 LAUNCH_ID = "ORCH_LAUNCH_ID"  # one try of one task: all its ranks share it (local)
+LOCAL_CELL = "ORCH_LOCAL_CELL"  # token/index of a packed task, in all its processes (local)
 RANK = "ORCH_RANK"  # global rank (local; Slurm gives SLURM_PROCID)
 WORLD_SIZE = "ORCH_WORLD_SIZE"  # number of ranks (local; Slurm gives SLURM_NTASKS)
 RANK_TIMEOUT = "ORCH_RANK_TIMEOUT_SECONDS"  # a dead or hung rank ends the attempt within this

@@ -156,6 +156,27 @@ class SubmissionDir:
         """Return what the local launcher of a task printed."""
         return self.path / f"launch.{index:05d}.out"
 
+    @property
+    def cells(self) -> Path:
+        """Directory of what belongs to single tasks of packed allocations."""
+        return self.path / "cells"
+
+    def departure(self, index: int) -> Path:
+        """Return the record that a packed task is over before its allocation is."""
+        return self.cells / f"{index:05d}.left.json"
+
+    def drop(self, index: int) -> Path:
+        """Return the orchestrator's wish that a packed task ends, or never begins."""
+        return self.cells / f"{index:05d}.drop.json"
+
+    def cell_launch(self, index: int) -> Path:
+        """Return the local launcher's record of a packed task."""
+        return self.cells / f"{index:05d}.launch.json"
+
+    def cell_output(self, index: int) -> Path:
+        """Return what a packed task printed."""
+        return self.cells / f"{index:05d}.out"
+
 
 @dataclass(frozen=True, slots=True)
 class StateDir:

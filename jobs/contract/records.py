@@ -88,6 +88,36 @@ class TasksRecord(Record):
     # The order of submissions, whatever the clock does: lease epoch, count within it.
     lease: int = 0
     number: int = 0
+    # So many tasks share one allocation: of array index n, those from n x pack on.
+    pack: int = Field(default=1, ge=1)
+
+    def allocations(self) -> tuple[int, ...]:
+        """Return the array indices."""
+        return tuple(sorted({task.index // self.pack for task in self.tasks}))
+
+    def cells_of(self, allocation: int) -> tuple[TaskRecord, ...]:
+        """Return the tasks that an array index serves."""
+        return tuple(task for task in self.tasks if task.index // self.pack == allocation)
+
+
+class DepartureRecord(Record):
+    """cells/NNNNN.left.json: this submission runs the task no more, though its allocation lives.
+
+    Created once, by whoever ran the task, after its last process had ended.
+    """
+
+    index: int
+    epoch: int | None = None  # the job's newest claim then; a newer one of ours came from a copy
+    exit_code: int | None = None  # None: it was never started
+    reason: str
+    out_of_memory: bool = False
+
+
+class DropRecord(Record):
+    """cells/NNNNN.drop.json: the orchestrator wants this task of a packed allocation ended."""
+
+    at: float  # wall clock
+    grace_seconds: float
 
 
 class EpochRecord(Record):

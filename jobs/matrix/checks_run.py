@@ -65,6 +65,12 @@ def check_resources(
             message=f"engine.ranks {engine.ranks} is not a multiple of nodes {resources.nodes}",
             fix="give each node the same number of ranks",
         )
+    if resources.pack > 1 and (resources.nodes or 1) > 1:
+        yield Finding(
+            path=("resources", "pack"),
+            message=f"cells of {resources.nodes} nodes cannot share an allocation of one",
+            fix="remove resources.nodes, or resources.pack",
+        )
     if grace_seconds >= 60 * resources.time_limit_minutes:
         yield Finding(
             path=("grace_seconds",),

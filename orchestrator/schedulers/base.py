@@ -54,7 +54,28 @@ class TaskKey:
 
     token: str
     scheduler_id: str
-    index: int
+    index: int  # of the array: an allocation
+    cell: int | None = None  # of a packed allocation: which of its tasks, by tasks.json
+
+    @staticmethod
+    def of(token: str, scheduler_id: str, place: int, *, pack: int) -> TaskKey:
+        """Return the key of a submission's task at a place of tasks.json."""
+        return TaskKey(
+            token=token,
+            scheduler_id=scheduler_id,
+            index=place // pack,
+            cell=place if pack > 1 else None,
+        )
+
+    @property
+    def place(self) -> int:
+        """The task's index in tasks.json."""
+        return self.index if self.cell is None else self.cell
+
+    @property
+    def allocation(self) -> TaskKey:
+        """The key of all that the array index serves."""
+        return TaskKey(token=self.token, scheduler_id=self.scheduler_id, index=self.index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +133,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitRequest:
-    """One submission: tasks of identical resources. The directory and tasks.json exist."""
+    """One submission: tasks of identical resources. The directory and tasks.json exist.
+
+    Where `tasks.pack` is more than 1, so many tasks share an allocation; ranks, threads and
+    resources are those of each task.
+    """
 
     token: str
     matrix_name: str
@@ -188,7 +213,10 @@ class Scheduler(Protocol):
         ...
 
     def cancel(self, keys: Sequence[TaskKey]) -> Mapping[TaskKey, str | None]:
-        """End tasks for good, after checking their token; None, or why it was not done."""
+        """End tasks for good, after checking their token; None, or why it was not done.
+
+        Allocations only: `orchestrator.packs` ends single cells.
+        """
         ...
 
     def notify(self, key: TaskKey) -> str | None:
@@ -233,7 +261,7 @@ class Checks(Protocol):
 
 @runtime_checkable
 class SubmitLimits(Protocol):
-    """A scheduler that knows how much it takes."""
+    """A scheduler that knows how much it takes; a packed allocation counts as one task."""
 
     @property
     def chunk_limit(self) -> int:

@@ -109,7 +109,10 @@ class FakeScheduler:
         if fault not in SUBMIT_FAULTS:
             raise ValueError(f"next_submit: {fault!r} is none of {sorted(SUBMIT_FAULTS)}")
         live = sum(task.state not in OVER for task in self._tasks)
-        if self.max_submit is not None and live + len(request.tasks.tasks) > self.max_submit:
+        if (
+            self.max_submit is not None
+            and live + len(request.tasks.allocations()) > self.max_submit
+        ):
             return Refused(reason="QOSMaxSubmitJobPerUserLimit", permanent=False, limit=True)
         match fault:
             case "refuse":
@@ -311,14 +314,15 @@ class FakeScheduler:
 
     def _accept(self, request: SubmitRequest) -> str:
         scheduler_id = self._new_id()
-        for task in request.tasks.tasks:
-            self.accepted[task.job] += 1
+        for index in request.tasks.allocations():
+            cells = request.tasks.cells_of(index)
+            self.accepted.update(task.job for task in cells)
             self._tasks.append(
                 FakeTask(
                     token=request.token,
                     scheduler_id=scheduler_id,
-                    index=task.index,
-                    job=task.job,
+                    index=index,
+                    job=cells[0].job,
                     excluded=request.exclude_nodes,
                 )
             )

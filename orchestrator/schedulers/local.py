@@ -73,20 +73,23 @@ class LocalScheduler:
 
     def submit(self, request: SubmitRequest) -> SubmitOutcome:
         """Queue a submission."""
-        gpus = request.resources.gpus_per_rank * request.ranks
+        pack = request.tasks.pack
+        gpus = request.resources.gpus_per_rank * request.ranks * pack
         if gpus > len(self._life.gpus):
             return Refused(
                 reason=f"a task needs {gpus} GPUs, this machine has {len(self._life.gpus)}",
                 permanent=True,
-                hint="lower resources.gpus_per_rank, or submit with --backend slurm",
+                hint="lower resources.pack"
+                if pack > 1
+                else "lower resources.gpus_per_rank, or submit with --backend slurm",
             )
         entry = QueueEntry(
             token=request.token,
             sequence=self._queue.next_sequence(),
             directory=request.directory,
-            tasks=len(request.tasks.tasks),
+            tasks=len(request.tasks.allocations()),
             # Capped: a task that is larger than the machine waits for all of it, not for ever.
-            cpus=min(self._life.cpus, request.ranks * request.threads_per_rank),
+            cpus=min(self._life.cpus, request.ranks * request.threads_per_rank * pack),
             gpus=gpus,
             time_limit_seconds=request.resources.time_limit_minutes * 60.0,
             grace_seconds=request.grace_seconds,
@@ -122,15 +125,20 @@ class LocalScheduler:
         return {key: self._cancel(key) for key in keys}
 
     def notify(self, key: TaskKey) -> str | None:
-        """Give a running task CONT and TERM."""
+        """Give a running task, or one cell of it, CONT and TERM."""
         task = self._running(key)
-        return task if isinstance(task, str) else task.notify()
+        if isinstance(task, str):
+            return task
+        return task.notify() if key.cell is None else task.cell(key.cell).notify()
 
     def kill(self, key: TaskKey) -> str | None:
         """SIGKILL a running task's processes."""
         task = self._running(key)
         if isinstance(task, str):
             return task
+        if key.cell is not None:
+            task.cell(key.cell).kill()
+            return None
         if task.asked() is None:
             # A launcher killed before it said who it is must not look like one never born.
             task.write(AskRecord(at=self._clock.wall(), cause="kill", told=True))

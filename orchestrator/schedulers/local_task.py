@@ -12,18 +12,17 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from durable.files import private_dir, publish_file
-from durable.processes import ProcessIdentity
 from jobs.contract.paths import SubmissionDir
 from jobs.contract.records import BadRecord, Record, read_record
 from orchestrator.schedulers.base import TaskState
+from orchestrator.schedulers.local_cell import LocalCell
+from orchestrator.schedulers.local_processes import LaunchReport, kill_marked
 
 MARKER = "ORCH_LOCAL_TASK"  # environment of a launcher and all it starts: token/index
-_MAX_ENVIRONMENT = 1 << 20
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -53,21 +52,6 @@ class AskRecord(Record):
     at: float
     cause: str  # cancel, time_limit, kill, leaving (it has written its exit code)
     told: bool = False  # the notice has reached its launcher
-
-
-class LaunchReport(Record):
-    """What the launcher says of itself in `launch.NNNNN.json`."""
-
-    identity: dict[str, Any]
-    exit_code: int | None = None
-
-    def process(self) -> ProcessIdentity | None:
-        """Return who the launcher was."""
-        boot_id, pid = self.identity.get("boot_id"), self.identity.get("pid")
-        start = self.identity.get("start", self.identity.get("pid_start"))
-        if isinstance(boot_id, str) and isinstance(pid, int) and isinstance(start, int):
-            return ProcessIdentity(boot_id, pid, start)
-        return None
 
 
 class LocalTask:
@@ -164,42 +148,14 @@ class LocalTask:
         process = report.process() if report else None
         if process is not None:
             process.signal_group(signal.SIGKILL)
-        for descriptor in self._pidfds():
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            os.close(descriptor)
+        kill_marked(f"{MARKER}={self.marker}")
 
-    def _pidfds(self) -> list[int]:
-        """Return descriptors of the living processes that carry the marker.
-
-        The descriptor is opened before the environment is read, so it cannot come to mean
-        another process in between.
-        """
-        found = []
-        wanted = f"{MARKER}={self.marker}".encode()
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdecimal():
-                continue
-            try:
-                descriptor = os.pidfd_open(int(entry.name))
-            except OSError:
-                continue
-            if wanted in _environment(entry.path):
-                found.append(descriptor)
-            else:
-                os.close(descriptor)
-        return found
+    def cell(self, index: int) -> LocalCell:
+        """Return one cell of a packed task."""
+        return LocalCell(self._submission, index)
 
     def _path(self, suffix: str) -> Path:
         return self._folder / f"{self.index:05d}.{suffix}"
-
-
-def _environment(path: str) -> list[bytes]:
-    try:
-        with Path(path, "environ").open("rb") as file:
-            return file.read(_MAX_ENVIRONMENT).split(b"\0")
-    except OSError:
-        return []
 
 
 def _read(path: Path, kind: type[RecordT]) -> RecordT | None:

@@ -146,7 +146,7 @@ class SlurmScheduler:
             return Refused(reason=f"batch.sh could not be written: {error}", permanent=False)
         hit("slurm.script_written")
         try:
-            return submit_script(script, tasks=len(request.tasks.tasks))
+            return submit_script(script, tasks=len(request.tasks.allocations()))
         finally:
             self._looks.drop()
 
@@ -311,7 +311,12 @@ class SlurmScheduler:
         if isinstance(listed, str):
             return listed
         pattern = re.compile(rf"{name}\.[0-9]+")  # not .batch, which is the script
-        steps = sorted(word for word in listed if pattern.fullmatch(word))
+        wanted = None if key.cell is None else f"cell-{key.cell}"
+        steps = sorted(
+            step
+            for step, named in listed.items()
+            if pattern.fullmatch(step) and wanted in (None, named)
+        )
         return steps or f"{name} has not started its ranks yet"
 
 

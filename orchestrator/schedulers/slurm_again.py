@@ -18,6 +18,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from jobs.again import judge
+from jobs.contract.paths import SubmissionDir
+from jobs.packed import judge_allocation, read_tasks
 from jobs.retry import Again, Decision, Stop
 
 _FIELD = re.compile(r"(?:^|\s)([A-Z][A-Za-z]*)=(\S*)")
@@ -50,6 +52,15 @@ def slurm_allows(text: str, *, restarts: int) -> Decision:
     return Stop(reason=f"it was cancelled (Slurm says {state}, neither preempted nor out of time)")
 
 
+def _judge(directory: Path, index: int, restarts: int) -> Decision:
+    """Return whether the array's task runs again: for its job, or for any cell of a pack."""
+    if read_tasks(SubmissionDir(directory.absolute())).pack == 1:
+        return judge(directory, index, restarts)
+    if judge_allocation(directory, index, restarts):
+        return Again(reason="some of its cells are unfinished")
+    return Stop(reason="no cell of it goes on")
+
+
 def _time(text: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(text) if text else None
@@ -75,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     decision = slurm_allows(sys.stdin.read(1 << 20), restarts=options.restarts)
     if isinstance(decision, Again) and options.submission is not None:
         try:
-            decision = judge(options.submission, options.index, options.restarts)
+            decision = _judge(options.submission, options.index, options.restarts)
         except (OSError, ValueError) as error:  # records that cannot be read are ValueErrors
             decision = Stop(reason=f"cannot tell whether there is progress: {error}")
     again = isinstance(decision, Again)

@@ -12,6 +12,7 @@ some: without sharing that would be a `squeue` for each. The rules:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from durable.clock import Clock
@@ -31,7 +32,7 @@ class Look:
     queue: Queue | str
     heard: list[Heard] = field(default_factory=list)
     served: set[str] = field(default_factory=set)
-    steps: frozenset[str] | str | None = None
+    steps: Mapping[str, str] | str | None = None
 
 
 class Looks:
@@ -63,8 +64,8 @@ class Looks:
         """Forget the last look: the queue has changed by our own doing."""
         self._last = None
 
-    def steps(self, look: Look) -> frozenset[str] | str:
-        """Return the running steps, listed once for a look; a string: why they are not known."""
+    def steps(self, look: Look) -> Mapping[str, str] | str:
+        """Return the running steps with their names, listed once for a look; or why not."""
         if look.steps is None:
             try:
                 look.steps = read_steps(seconds=self._seconds)

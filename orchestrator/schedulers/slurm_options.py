@@ -58,21 +58,21 @@ def sbatch_options(request: SubmitRequest, site: Site) -> dict[str, str | int | 
         raise Unfit(f"matrix name {request.matrix_name!a} has characters that Slurm would not keep")
     if not request.tasks.tasks:
         raise Unfit("there is no task to submit")
-    need = request.resources
+    need, pack = request.resources, request.tasks.pack
     options: dict[str, str | int | bool] = {
         **{key: value for key, value in site.extra.items() if value is not False},
         "job-name": name,
         "comment": f"{name} {request.matrix_name}",
         # always an array: one form of id for everything
-        "array": compress_ranges([task.index for task in request.tasks.tasks]),
+        "array": compress_ranges(request.tasks.allocations()),
         "chdir": _path(request.directory, "the state directory"),
         "output": _path(request.directory, "the state directory") + "/%A_%a.out",
         "open-mode": "append",  # a requeued task goes on in the same file
         "requeue": True,
         "export": "NONE",  # the submitter's environment, secrets too, would be kept by slurmctld
-        "ntasks": request.ranks,
+        "ntasks": request.ranks * pack,
         "cpus-per-task": site.cpus_per_rank or request.threads_per_rank,
-        "mem": f"{math.ceil(need.memory_gb * 1024 / (need.nodes or 1))}M",
+        "mem": f"{_memory_mb(request) * pack}M",
         "time": need.time_limit_minutes,
         **_nodes(request),
         **_gpus(request, site),
@@ -107,8 +107,18 @@ def words_of_group(options: Options) -> list[str]:
     ]
 
 
+def _memory_mb(request: SubmitRequest) -> int:
+    """Return what each node of one task's ranks needs."""
+    need = request.resources
+    return math.ceil(need.memory_gb * 1024 / (need.nodes or 1))
+
+
 def _nodes(request: SubmitRequest) -> Options:
     nodes = request.resources.nodes
+    if request.tasks.pack > 1:
+        if (nodes or 1) > 1:
+            raise Unfit(f"resources.pack: cells of {nodes} nodes cannot share an allocation")
+        return {"nodes": 1}
     if nodes is None:
         return {}
     if request.ranks < nodes:
@@ -116,7 +126,8 @@ def _nodes(request: SubmitRequest) -> Options:
     return {"nodes": nodes, "ntasks-per-node": math.ceil(request.ranks / nodes)}
 
 
-def _gpus(request: SubmitRequest, site: Site) -> Options:
+def _gpus(request: SubmitRequest, site: Site, *, share: bool = False) -> Options:
+    """Return how GPUs are asked for: for an allocation, or for one cell's `share` of it."""
     per_rank = request.resources.gpus_per_rank
     if per_rank == 0:
         return {}
@@ -124,11 +135,26 @@ def _gpus(request: SubmitRequest, site: Site) -> Options:
     if site.gpus.style == "gpus-per-task":
         return {"gpus-per-task": f"{kind}{per_rank}"}
     nodes = request.resources.nodes or 1  # these styles count by node, so the nodes must be fixed
-    count = per_rank * math.ceil(request.ranks / nodes)
+    count = per_rank * math.ceil(request.ranks / nodes) * (1 if share else request.tasks.pack)
     where = {"nodes": nodes}
     if site.gpus.style == "gpus-per-node":
         return {"gpus-per-node": f"{kind}{count}", **where}
     return {"gres": f"gpu:{kind}{count}", **where}
+
+
+def cell_share(request: SubmitRequest, site: Site) -> list[str]:
+    """Return the options of srun that give one cell its share of a packed allocation."""
+    if request.tasks.pack == 1:
+        return []
+    share: Options = {
+        "ntasks": request.ranks,
+        "mem": f"{_memory_mb(request)}M",
+        **_gpus(request, site, share=True),
+        "nodes": 1,
+    }
+    for key, value in share.items():
+        _check(key, value)
+    return ["--exact", *(f"--{key}={value}" for key, value in share.items())]
 
 
 def site_options(site: Site) -> Options:
@@ -181,6 +207,8 @@ def script_body(request: SubmitRequest, site: Site, *, python: str, template: st
     values = {
         "orch_submission": shlex.quote(_path(request.directory, "the state directory")),
         "orch_python": f"({shlex.join(words)})",
+        "orch_pack": str(request.tasks.pack),
+        "orch_share": f"({shlex.join(cell_share(request, site))})",
         "orch_threads": str(request.threads_per_rank),
         "orch_cpus": str(site.cpus_per_rank or request.threads_per_rank),
         # a backstop only: the workers bound a lost rank themselves

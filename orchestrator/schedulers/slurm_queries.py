@@ -92,15 +92,17 @@ def understand_queue(said: Ran | Broken, marks: Marks) -> tuple[QueueRow, ...]:
         raise NoAnswer(str(error)) from error
 
 
-def read_steps(*, seconds: float | None = None) -> frozenset[str]:
-    """Return the names of all running steps of this user, e.g. `7_0.0` and `7_0.batch`."""
-    command = ["squeue", "--local", "--noheader", "--steps", f"--user={os.getuid()}", "--format=%i"]
+def read_steps(*, seconds: float | None = None) -> Mapping[str, str]:
+    """Return all running steps of this user, e.g. `7_0.0` and `7_0.batch`, with their names."""
+    command = ["squeue", "--local", "--noheader", "--steps", f"--user={os.getuid()}"]
+    command.append("--format=%i %j")
     said = run(command, seconds=seconds or QUERY_SECONDS)
     if isinstance(said, Broken):
         raise NoAnswer(said.reason)
     if said.code != 0 or "error:" in said.err:
         raise NoAnswer(_words("squeue", said))
-    return frozenset(said.out.split())
+    words = (line.split(maxsplit=1) for line in said.out.splitlines())
+    return {step: name[0].strip() if name else "" for step, *name in filter(None, words)}
 
 
 def read_accounts(

@@ -81,7 +81,7 @@ SELECT (SELECT count(*) FROM jobs WHERE state NOT IN ('COMPLETED', 'FAILED', 'CA
 -- name: job_rows
 SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
     j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
-    t.shown_id, t.idx, s.scheduler, s.scheduler_id, j.home
+    t.shown_id, t.idx / s.pack, s.scheduler, s.scheduler_id, j.home
 FROM jobs j
 LEFT JOIN tasks t ON t.id = (SELECT id FROM tasks WHERE tasks.job = j.id ORDER BY id DESC LIMIT 1)
 LEFT JOIN submissions s ON s.token = t.token
@@ -91,7 +91,7 @@ ORDER BY j.rowid;
 -- As job_rows, of the jobs in a JSON list of ids.
 SELECT j.id, j.name, j.state, j.state_since, j.reason, j.step, j.total_steps, j.epoch, j.attempts,
     j.preemptions, j.phase, j.loss, j.committed_step, j.lost_steps, j.reports, j.heartbeat_at,
-    t.shown_id, t.idx, s.scheduler, s.scheduler_id, j.home
+    t.shown_id, t.idx / s.pack, s.scheduler, s.scheduler_id, j.home
 FROM jobs j
 LEFT JOIN tasks t ON t.id = (SELECT id FROM tasks WHERE tasks.job = j.id ORDER BY id DESC LIMIT 1)
 LEFT JOIN submissions s ON s.token = t.token

@@ -1,5 +1,8 @@
 -- name: node_strikes
-SELECT e.nodes, e.job, e.class, e.cause, e.blame, e.at
+-- One allocation that went down with all its cells is one witness.
+SELECT e.nodes,
+    CASE WHEN s.pack > 1 THEN e.token || '_' || (e.idx / s.pack) ELSE e.job END AS job,
+    e.class, e.cause, e.blame, e.at
 FROM ends e JOIN submissions s ON s.token = e.token
 WHERE e.blame <> 'nobody' AND e.nodes <> '' AND e.at > :since AND s.scheduler = :scheduler
 ORDER BY e.id;
@@ -20,7 +23,7 @@ SELECT node, at FROM forgiven;
 INSERT INTO forgiven (node, at) VALUES (:node, :at) ON CONFLICT (node) DO UPDATE SET at = :at;
 
 -- name: tasks_to_exclude
-SELECT t.id, t.token, t.idx, s.scheduler_id
+SELECT t.id, t.token, t.idx, s.scheduler_id, s.pack
 FROM tasks t JOIN submissions s ON s.token = t.token AND s.state = 'accepted'
 WHERE t.live = 1 AND t.seen IN ('pending', 'delayed', 'held') AND s.scheduler = :scheduler
     AND t.excluded <> :excluded

@@ -6,8 +6,8 @@ INSERT INTO events (id, at, lease, job, token, kind, cause, decision)
 VALUES (:id, :at, :lease, :job, :token, :kind, :cause, :decision);
 
 -- name: rebuild_submission
-INSERT INTO submissions (token, scheduler, state, scheduler_id, reason, created_at)
-VALUES (:token, :scheduler, :state, :scheduler_id, :reason, :at);
+INSERT INTO submissions (token, scheduler, state, scheduler_id, reason, created_at, pack)
+VALUES (:token, :scheduler, :state, :scheduler_id, :reason, :at, :pack);
 
 -- name: rebuild_task
 INSERT INTO tasks (token, idx, job, live) VALUES (:token, :idx, :job, :live);

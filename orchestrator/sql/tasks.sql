@@ -1,6 +1,6 @@
 -- name: submission_add
-INSERT INTO submissions (token, scheduler, state, created_at)
-VALUES (:token, :scheduler, 'intent', :at);
+INSERT INTO submissions (token, scheduler, state, created_at, pack)
+VALUES (:token, :scheduler, 'intent', :at, :pack);
 
 -- name: submission_settle
 UPDATE submissions SET state = :state, scheduler_id = :scheduler_id, reason = :reason
@@ -20,15 +20,19 @@ INSERT INTO checked_options (digest, at) VALUES (:digest, :at) ON CONFLICT (dige
 SELECT 1 FROM checked_options WHERE digest = :digest;
 
 -- name: live_count
-SELECT count(*) FROM tasks t JOIN submissions s ON s.token = t.token
-WHERE t.live = 1 AND s.scheduler = :scheduler;
+-- Allocations: what a scheduler counts.
+SELECT count(*) FROM (
+    SELECT DISTINCT t.token, t.idx / s.pack FROM tasks t JOIN submissions s ON s.token = t.token
+    WHERE t.live = 1 AND s.scheduler = :scheduler
+);
 
 -- name: task_add
 INSERT INTO tasks (token, idx, job) VALUES (:token, :idx, :job);
 
 -- name: tasks_of
-SELECT t.id, t.idx, t.job, t.live, j.state, j.attempts
-FROM tasks t JOIN jobs j ON j.id = t.job WHERE t.token = :token ORDER BY t.idx;
+SELECT t.id, t.idx, t.job, t.live, j.state, j.attempts, s.pack
+FROM tasks t JOIN jobs j ON j.id = t.job JOIN submissions s ON s.token = t.token
+WHERE t.token = :token ORDER BY t.idx;
 
 -- name: task_seen
 UPDATE tasks SET seen = :seen, seen_reason = :seen_reason, shown_id = :shown_id, nodes = :nodes,
@@ -56,7 +60,7 @@ UPDATE tasks SET live = 0 WHERE token = :token;
 -- name: live_tasks
 SELECT t.id AS task, t.token, t.idx, t.seen, t.seen_reason, t.shown_id, t.nodes, t.restarts,
     t.absent_count, t.absent_since, t.running_since, t.release_wanted, s.scheduler, s.scheduler_id,
-    j.id, j.name, j.state, j.reason, j.epoch, j.sequence, j.heartbeat_at, j.step,
+    s.pack, j.id, j.name, j.state, j.reason, j.epoch, j.sequence, j.heartbeat_at, j.step,
     j.committed_step, j.phase, j.loss, j.reports, j.attempts, j.overrides, j.again_wanted,
     (SELECT max(epoch) FROM ends WHERE ends.job = j.id) AS ended_epoch
 FROM tasks t
