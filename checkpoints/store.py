@@ -32,7 +32,14 @@ from checkpoints.retention import newest_first, plan_retention
 from checkpoints.staging import STAGING, ShardWriter, staging_name
 from checkpoints.verification import Owner, Surveyed, canonical_name, check_tree, survey, verify
 from durable import faults
-from durable.files import AlreadyThere, fsync_dir, private_dir, publish_dir, write_durable
+from durable.files import (
+    AlreadyThere,
+    fsync_above,
+    fsync_dir,
+    private_dir,
+    publish_dir,
+    write_durable,
+)
 from jobs.contract.paths import checkpoint_name
 
 
@@ -86,6 +93,7 @@ class CheckpointStore:
         self._owner = Owner(job=job, spec_digest=spec_digest)
         self._tries: dict[tuple[int, int], dict[int, int]] = {}  # (epoch, step) -> rank -> tries
         self._verified: dict[str, int] = {}  # name -> inode, verified by this object
+        self._reachable = False  # the names that lead to `root` are durable
 
     def stage(
         self, *, step: int, epoch: int, rank: int, try_number: int | None = None
@@ -256,6 +264,9 @@ class CheckpointStore:
             fence()
             faults.hit("commit.before_rename")
 
+        if not self._reachable:
+            fsync_above(self.root)
+            self._reachable = True
         inode = staged.stat().st_ino
         try:
             publish_dir(staged, final, before_rename=last_checks)

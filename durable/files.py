@@ -230,6 +230,27 @@ def fsync_dir(path: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_above(directory: Path) -> None:
+    """Make the names that lead to an existing directory durable, as far up as they may be ours.
+
+    `private_dir` syncs what it creates. Who was killed in between left a name behind that everybody
+    sees and a power cut may still take away, with all that was made durable below it since.
+    Raises OSError.
+    """
+    if directory.is_symlink():
+        fsync_dir(directory.parent)
+    directory = directory.resolve()
+    status = directory.stat()
+    for above in directory.parents:
+        found = above.stat()
+        if found.st_dev != status.st_dev:
+            return  # a mount point: its name is of another making
+        with suppress(PermissionError):  # a directory that we cannot read is not ours to create in
+            fsync_dir(above)
+        if found.st_uid != os.geteuid():
+            return
+
+
 def private_dir(path: Path) -> Path:
     """Create a directory and its missing parents with mode 0700, durably; return it.
 
