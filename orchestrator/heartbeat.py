@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from durable.regular import read_regular
+
 _MAX_BYTES = 1 << 20
 
 
@@ -31,8 +33,7 @@ class Heartbeat:
 def read_heartbeat(path: Path) -> Heartbeat | None:
     """Return the heartbeat; None for a missing or odd file, which the tick reports."""
     try:
-        with path.open("rb") as file:
-            values = json.loads(file.read(_MAX_BYTES))
+        values = json.loads(read_regular(path, limit=_MAX_BYTES))
         return Heartbeat(
             step=int(values["step"]),
             total_steps=int(values["total_steps"]),

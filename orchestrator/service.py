@@ -27,6 +27,7 @@ from orchestrator.instance import require_database
 from orchestrator.interval import CLUSTER, PACES, Interval, Pace
 from orchestrator.lease import Lease, read_watcher
 from orchestrator.leaving import asked_to_leave, forget_request
+from orchestrator.ownership import require_own
 from orchestrator.planning import Planner
 from orchestrator.reading import NotFound, Reading
 from orchestrator.rows import EventRow, JobRow, Plan, ResultRow, SubmitReport, TickReport, Watcher
@@ -116,6 +117,7 @@ class Service:
         """
         clock = clock or SystemClock()
         state = StateDir(private_dir(home.absolute()))
+        require_own(state)
         require_database(state)
         return cls(
             state,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 STATE_HOME = "ORCH_HOME"  # state directory; default: .orch beside where the user works
 SITE_FILE = "ORCH_SITE"  # path of site.yaml
+FOREIGN_STATE = "ORCH_FOREIGN_STATE"  # "accept": a state directory of another user is trusted
 HOST_LOCKS = "ORCH_HOST_LOCKS"  # "accept": one host writes, locks need not reach others
 FAULT = "ORCH_FAULT"  # named fault points, e.g. "commit.after_rename:kill@2"
 TASK_INDEX = "ORCH_TASK_INDEX"  # index into tasks.json (local; Slurm gives SLURM_ARRAY_TASK_ID)

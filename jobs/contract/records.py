@@ -7,11 +7,14 @@ ever renamed. `read_record` is the one door from disk: it returns a value, or ra
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from durable.regular import read_regular
 
 MAX_RECORD_BYTES = 4 << 20
 
@@ -279,13 +282,17 @@ def read_record(
 ) -> RecordT | None:
     """Return the record at `path`, or None where there is no such file.
 
-    Raises `BadRecord` when the file is too large, is not JSON or lacks a field.
+    Raises `BadRecord` when it is no regular file, is too large, is not JSON or lacks a field, and
+    OSError.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        data = read_regular(path, limit=limit + 1)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR):
+            raise BadRecord(f"{path}: is not a regular file") from error
+        raise
     if len(data) > limit:
         raise BadRecord(f"{path}: larger than {limit} bytes")
     try:

@@ -91,10 +91,13 @@ def _may_have_site(home: Path) -> bool:
 def has_state(home: Path) -> bool:
     """Return whether anything was ever submitted here; reading verbs create nothing.
 
-    Raises `orchestrator.instance.StateRefused` where the database of what was submitted is gone.
+    Raises `orchestrator.instance.StateRefused` where the database of what was submitted is gone,
+    and where others could have put there what we would run.
     """
     from orchestrator.instance import require_database
+    from orchestrator.ownership import require_own
 
+    require_own(StateDir(home))
     require_database(StateDir(home))
     return StateDir(home).database.exists()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 from orchestrator.doctor.check import Check, failed, passed, warned
+from orchestrator.schedulers.slurm_commands import Broken, run
+from orchestrator.schedulers.slurm_programs import find_program
 
 _VERSION_SECONDS = 10.0
 
@@ -29,23 +29,15 @@ def slurm_check(missing: str | None, silent: str | None) -> Check:
         return warned(
             "slurm", silent, "ask the site, or try one of your own: scripts/slurm-cluster up"
         )
-    accounting = "" if shutil.which("sacct") else "; without sacct"
+    accounting = "" if find_program("sacct") else "; without sacct"
     return passed("slurm", f"{_version()}, its controller answers{accounting}")
 
 
 def _version() -> str:
-    try:
-        said = subprocess.run(
-            ["sbatch", "--version"],
-            capture_output=True,
-            text=True,
-            timeout=_VERSION_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
+    said = run(["sbatch", "--version"], seconds=_VERSION_SECONDS)
+    if isinstance(said, Broken):
         return "a version that it does not say"
-    return said.strip() or "a version that it does not say"
+    return said.out.strip() or "a version that it does not say"
 
 
 def site_check(site_file: Path | None, home: Path) -> Check:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.schedulers.base import Scheduler
 from orchestrator.schedulers.local import LocalScheduler
+from orchestrator.schedulers.slurm_programs import find_program
 
 if TYPE_CHECKING:
     from orchestrator.site import Site
@@ -64,28 +63,20 @@ def choose(
 
 def slurm_missing() -> str | None:
     """Return which of Slurm's commands is not on PATH, None when all are."""
-    missing = [command for command in _COMMANDS if shutil.which(command) is None]
+    missing = [command for command in _COMMANDS if find_program(command) is None]
     return f"{', '.join(missing)} not on PATH" if missing else None
 
 
 def controller_silent() -> str | None:
     """Return why Slurm's controller does not answer, None when it does."""
-    try:
-        answer = subprocess.run(
-            ["scontrol", "ping"],
-            capture_output=True,
-            text=True,
-            timeout=PING_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return f"its controller did not answer in {PING_SECONDS:g} s"
-    except OSError as error:
-        return f"scontrol cannot be run: {error.strerror}"
-    if answer.returncode == 0 and " UP" in answer.stdout:
+    from orchestrator.schedulers.slurm_commands import Broken, run
+
+    answer = run(["scontrol", "ping"], seconds=PING_SECONDS)
+    if isinstance(answer, Broken):
+        return f"its controller did not answer: {answer.reason}"
+    if answer.code == 0 and " UP" in answer.out:
         return None
-    said = (answer.stdout + answer.stderr).strip().splitlines()
+    said = (answer.out + answer.err).strip().splitlines()
     return f"its controller does not answer ({said[0][:200] if said else 'no words'})"
 
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from orchestrator.schedulers.slurm_programs import find_program
+
 MAX_OUTPUT_BYTES = 64 << 20  # a listing of 300,000 tasks; more is not an answer
 LOOK_SECONDS = 0.2  # how old news on stderr may be, where it matters
 # sbatch sleeps a second or two before it repeats a refused request (measured: 2 s).
@@ -62,9 +64,13 @@ def run(
     `sleeps`: words on stderr by which the command says that it was refused and will sleep and ask
     again. It is ended at once then; `asleep` says that it surely had not asked again.
     """
+    program = find_program(argv[0])
+    if program is None:
+        return Broken(reason=f"{argv[0]}: not on PATH", started=False)
     try:
         process = subprocess.Popen(
             list(argv),
+            executable=program,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
