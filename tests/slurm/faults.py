@@ -100,7 +100,8 @@ class Faults:
         for timer in self._later:
             timer.join()
         for daemon in self._daemons():
-            self._start(daemon)
+            if not self._lives(daemon):
+                self._start(daemon)
         assert self.cluster.status().answers, (
             f"slurmctld is not back; see {self.cluster.paths.logs}"
         )

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,10 +143,14 @@ class StubJobs:
         )
         self.scheduler = SlurmScheduler(home, site=self.site)
 
-    def specs(self, count: int, **plan: Any) -> list[JobSpec]:
-        """Return jobs whose stub ranks follow `plan` (see stub_rank.Plan)."""
+    def specs(
+        self, count: int, *, run: Mapping[str, Any] | None = None, **plan: Any
+    ) -> list[JobSpec]:
+        """Return jobs whose stub ranks follow `plan` (see stub_rank); `run`: of their specs."""
         steps = int(plan.pop("steps", 6))
-        made = [make_spec(secrets.randbelow(1 << 30), steps=steps) for _ in range(count)]
+        made = [
+            make_spec(secrets.randbelow(1 << 30), steps=steps, **(run or {})) for _ in range(count)
+        ]
         for spec in made:
             job = self.state.job(spec.id)
             private_dir(job.path)
@@ -219,6 +223,11 @@ class StubJobs:
         """Return one line for each attempt that began: restart count, host, signals it knows."""
         log = self.job(spec).path / "starts.log"
         return log.read_text().splitlines() if log.exists() else []
+
+    def node(self, key: TaskKey) -> str:
+        """Return where a task runs; empty while it does not."""
+        task = f"{key.scheduler_id}_{key.index}"
+        return slurm("squeue", "-h", "-r", "-j", task, "-o", "%N").strip()
 
     def output(self, key: TaskKey) -> str:
         """Return what the batch script of a task printed."""

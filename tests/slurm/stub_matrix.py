@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ retry: {{node_failures: 1000, launch_failures: 1000, stalled_minutes: {stalled}}
 
 
 class StubMatrix:
-    """`jobs` jobs of `steps` steps, whose ranks follow `plan` (see stub_rank)."""
+    """`jobs` jobs of `steps` steps, whose ranks follow `plan` (see stub_rank).
+
+    `site`: further keys of site.yaml.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class StubMatrix:
         stalled: float = 10.0,
         partition: str = "low",
         memory_gb: float = 0.1,
+        site: Mapping[str, Any] | None = None,
         **plan: Any,
     ) -> None:
         self.steps = steps
@@ -66,9 +71,9 @@ class StubMatrix:
             f'exec {sys.executable} "$@"\n'
         )
         shim.chmod(0o700)
-        site = self.home / "site.yaml"
-        site.write_text(f"partition: {partition}\npython: {shim}\n")
-        site.chmod(0o600)
+        file = self.home / "site.yaml"
+        file.write_text(json.dumps({"partition": partition, "python": str(shim), **(site or {})}))
+        file.chmod(0o600)
         self.ids = [spec.id for spec in load_matrix(self.matrix).jobs]
         for job in self.ids:
             directory = private_dir(self.state.job(job).path)

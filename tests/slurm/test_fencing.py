@@ -63,11 +63,6 @@ def sruns_of(key: TaskKey) -> list[ProcessIdentity]:
     return [identity for identity in found if identity is not None]
 
 
-def node_of(key: TaskKey) -> str:
-    """Return where a task runs."""
-    return slurm("squeue", "-h", "-r", "-j", f"{key.scheduler_id}_{key.index}", "-o", "%N").strip()
-
-
 def second_copy(jobs: StubJobs, spec: JobSpec, key: TaskKey, node: str) -> None:
     """Let slurmctld find the node dead and start the task again on another one."""
     # What SlurmdTimeout does after its time, now.
@@ -101,12 +96,12 @@ def test_a_node_that_only_looked_dead_leaves_two_copies_and_one_commits(
     (key,) = stub_jobs.submit([spec])
     stub_jobs.started(spec)
     older = holder(stub_jobs, spec, 1)
-    node = node_of(key)
+    node = stub_jobs.node(key)
 
     with out_of_reach(slurm_cluster, key, node):
         second_copy(stub_jobs, spec, key, node)
         assert older.alive()
-        assert node_of(key) != node
+        assert stub_jobs.node(key) != node
         until(lambda: not older.alive(), "the older copy to find out at its next save")
     is_over_as_fenced(stub_jobs, spec, key)
 
@@ -119,7 +114,7 @@ def test_a_stopped_rank_continued_after_its_replacement_began_commits_nothing(
     (key,) = stub_jobs.submit([spec])
     stub_jobs.started(spec)
     older = holder(stub_jobs, spec, 1)
-    node = node_of(key)
+    node = stub_jobs.node(key)
     older.signal(signal.SIGSTOP)
 
     with out_of_reach(slurm_cluster, key, node):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from jobs.states import JobState
 from orchestrator.devcluster.cluster import PrivateCluster
 from orchestrator.node_strikes import expand_nodes
-from orchestrator.schedulers.base import TaskState
+from orchestrator.schedulers.base import TaskKey, TaskState
 from orchestrator.service import Service
 from tests.contract.stub import make_matrix
-from tests.slurm.private_cluster import NODES, StubJobs, slurm
+from tests.slurm.faults import Faults
+from tests.slurm.private_cluster import NODES, StubJobs, nodes_are_free, slurm, until
 
 pytestmark = pytest.mark.slurm
 BLACK_HOLE = '[ "$SLURMD_NODENAME" != n1 ] || exit 1'
@@ -36,6 +38,39 @@ def test_a_node_that_fails_everything_does_not_eat_the_queue(
     assert events[0].decision.startswith("n1 is kept off")
     died = [event for event in service.events(None) if "launch" in event.decision]
     assert 1 <= len(died) <= 10  # what n1 had taken before the first look, not the queue
+    service.close()
+
+
+def test_a_task_that_lost_its_node_does_not_begin_there_again(
+    slurm_cluster: PrivateCluster, tmp_path: Path
+) -> None:
+    """Slurm puts it back with its id; the node is back at once, idle, and the first in order."""
+    jobs = StubJobs(tmp_path / "orch")
+    (spec,) = jobs.specs(1, steps=40, save_every=5)
+    faults = Faults(slurm_cluster, [jobs.job(spec)], Random(1))
+    service = Service.open(jobs.home, scheduler=jobs.scheduler)
+    service.submit([make_matrix([spec])])
+    jobs.started(spec)
+    service.tick()
+    task = service.store.live_tasks()[0]
+    key = TaskKey(token=task["token"], scheduler_id=task["scheduler_id"], index=0)
+    assert jobs.node(key) == "n1"
+
+    faults.cut_power("n1", 0.5)
+    slurm("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")
+    faults.heal()
+    slurm("scontrol", "update", "NodeName=n1", "State=RESUME")
+    until(nodes_are_free, "n1 to be back")
+
+    def begun() -> bool:
+        service.tick()
+        return len(jobs.starts(spec)) == 2
+
+    until(begun, "the second attempt", every=0.5)
+    assert jobs.node(key) != "n1"
+    assert excluded(key.scheduler_id) == {("n1",)}
+    (end,) = service.store.database.rows("ends_of", {"job": spec.id})
+    assert (end["class"], end["nodes"]) == ("node", "n1")
     service.close()
 
 
