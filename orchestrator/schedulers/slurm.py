@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ from orchestrator.schedulers.slurm_answers import (
     needs_accounts,
     ours,
 )
-from orchestrator.schedulers.slurm_commands import Broken, run
+from orchestrator.schedulers.slurm_control import by_array, control, update_tasks
 from orchestrator.schedulers.slurm_limits import LimitReader
 from orchestrator.schedulers.slurm_look import Looks
 from orchestrator.schedulers.slurm_nodes import ROOT, SlurmNodes
@@ -67,7 +67,6 @@ from orchestrator.schedulers.slurm_submit import (
 )
 from orchestrator.site_schema import Site
 
-CONTROL_SECONDS = 20.0
 SCANCEL_AT_ONCE = 200  # ids in one call
 REVOKED_FOR = timedelta(seconds=3)
 
@@ -211,12 +210,12 @@ class SlurmScheduler:
             return dict.fromkeys(keys, queue)
         live = [key for key in keys if (row := ours(queue, key)) and row.state not in OVER]
         # A rank that saves within KillWait leaves with 75: its script must not requeue itself.
-        self._update(live, "Requeue=0")
+        update_tasks(live, "Requeue=0")
         hit("slurm.before_scancel")
         problems: dict[TaskKey, str | None] = dict.fromkeys(keys)
         for start in range(0, len(live), SCANCEL_AT_ONCE):
             some = live[start : start + SCANCEL_AT_ONCE]
-            said = _control(["scancel", *map(name_of, some)])
+            said = control(["scancel", *map(name_of, some)])
             if said is not None and "completing or completed" not in said:
                 problems.update(dict.fromkeys(some, said))
         return problems
@@ -244,9 +243,9 @@ class SlurmScheduler:
             return dict.fromkeys(keys, queue)
         problems: dict[TaskKey, str | None] = dict.fromkeys(keys)
         held = [key for key in keys if (row := ours(queue, key)) and row.state is TaskState.HELD]
-        for array_id, group in _by_array(held):
+        for array_id, group in by_array(held):
             indices = compress_ranges([key.index for key in group])
-            said = _control(["scontrol", "release", f"{array_id}_[{indices}]"])
+            said = control(["scontrol", "release", f"{array_id}_[{indices}]"])
             problems.update(dict.fromkeys(group, said))
         return problems
 
@@ -266,7 +265,7 @@ class SlurmScheduler:
         ]
         for begin in {soonest_begin(row.submitted) for _, row in delayed}:
             some = [key for key, row in delayed if soonest_begin(row.submitted) == begin]
-            problems.update(self._update(some, f"StartTime={begin}"))
+            problems.update(update_tasks(some, f"StartTime={begin}"))
         return problems
 
     def nodes(self) -> tuple[str, ...] | None:
@@ -286,16 +285,7 @@ class SlurmScheduler:
             return dict.fromkeys(keys, str(error))
         waiting = frozenset({TaskState.PENDING, TaskState.DELAYED, TaskState.HELD})
         ready = [k for k in keys if (row := ours(queue, k)) and row.state in waiting]
-        return {**dict.fromkeys(keys), **self._update(ready, f"ExcNodeList={words}")}
-
-    def _update(self, keys: Sequence[TaskKey], change: str) -> dict[TaskKey, str | None]:
-        """`scontrol update`, one call an array; the token was checked."""
-        problems: dict[TaskKey, str | None] = {}
-        for array_id, group in _by_array(keys):
-            indices = compress_ranges([key.index for key in group])
-            said = _control(["scontrol", "update", f"JobId={array_id}_[{indices}]", change])
-            problems.update(dict.fromkeys(group, said))
-        return problems
+        return {**dict.fromkeys(keys), **update_tasks(ready, f"ExcNodeList={words}")}
 
     def _steps(self, key: TaskKey) -> list[str] | str:
         """Return the steps of a running task of ours, or why there are none."""
@@ -325,7 +315,7 @@ def _unfit(error: Unfit) -> Refused:
 
 
 def _signal(number: str, steps: Sequence[str]) -> str | None:
-    return _control(["scancel", f"--signal={number}", *steps])
+    return control(["scancel", f"--signal={number}", *steps])
 
 
 def soonest_begin(requeued: str) -> str:
@@ -340,21 +330,3 @@ def soonest_begin(requeued: str) -> str:
     except ValueError:
         return f"now+{int(REVOKED_FOR.total_seconds())}"
     return moment.isoformat(timespec="seconds")
-
-
-def _control(command: list[str]) -> str | None:
-    """Run a command that changes something; None, or what went wrong."""
-    said = run(command, seconds=CONTROL_SECONDS)
-    if isinstance(said, Broken):
-        return said.reason
-    if said.code == 0:
-        return None
-    words = (said.err or said.out).strip().encode("ascii", "replace").decode()
-    return f"{command[0]}: {words[:300] or f'left with {said.code}'}"
-
-
-def _by_array(keys: Iterable[TaskKey]) -> list[tuple[str, list[TaskKey]]]:
-    groups: dict[str, list[TaskKey]] = {}
-    for key in keys:
-        groups.setdefault(key.scheduler_id, []).append(key)
-    return list(groups.items())

@@ -183,6 +183,24 @@ def test_cancel_forbids_the_requeue_first_and_names_tasks(
     assert commands.calls("scancel") == ["7_0 7_1 7_2 7_5"]
 
 
+def test_a_change_that_some_tasks_of_an_array_refuse_is_done_to_the_others(
+    commands: CommandStubs, scheduler: SlurmScheduler
+) -> None:
+    """scontrol leaves with 1 and says of each task how it went."""
+    keys = [TaskKey(token=TOKEN, scheduler_id="7", index=index) for index in range(4)]
+    rows = "\n".join(f"row 7 {index} PENDING Priority {NAME}" for index in range(4))
+    commands.write("squeue", SQUEUE + rows)
+    said = "7_0: Job is no longer pending execution\n7_1-2: No error"
+    commands.write("scontrol", f"printf '{said}\\n' >&2; exit 1")
+
+    problems = scheduler.exclude(keys, ("n1",))
+
+    assert problems[keys[0]] == "scontrol: Job is no longer pending execution"
+    assert problems[keys[1]] is None
+    assert problems[keys[2]] is None
+    assert problems[keys[3]] is not None  # nothing was said of it
+
+
 def test_undelay_touches_delayed_tasks_only(
     commands: CommandStubs, scheduler: SlurmScheduler
 ) -> None:
