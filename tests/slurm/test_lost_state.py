@@ -15,14 +15,14 @@ from jobs.states import JobState
 from orchestrator.devcluster.cluster import PrivateCluster
 from orchestrator.devcluster.config import ClusterOptions
 from orchestrator.facts import Limits, Patience
-from orchestrator.schedulers.base import Known, TaskKey
+from orchestrator.schedulers.base import OVER, Known, TaskKey
 from orchestrator.service import Service
 from tests.contract.stub import make_matrix
 from tests.slurm.audit import audit
 from tests.slurm.private_cluster import StubJobs, clear, point_at, slurm, start_cluster, until
 
 pytestmark = pytest.mark.slurm
-STEPS = 40
+STEPS = 100
 
 
 @cache
@@ -75,7 +75,8 @@ def test_jobs_are_gone_and_their_ids_are_somebody_elses(
     forget_everything(cluster)
     stranger(old.scheduler_id)
 
-    assert not isinstance(jobs.look(old), Known)
+    answer = jobs.look(old)  # accounting remembers it, as cancelled
+    assert not isinstance(answer, Known) or answer.state in OVER, answer
     assert jobs.scheduler.cancel([old]) == {old: None}  # what is not ours is not cancelled
 
     def over() -> bool:

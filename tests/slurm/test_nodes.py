@@ -59,7 +59,6 @@ def test_a_task_that_lost_its_node_does_not_begin_there_again(
     faults.cut_power("n1", 0.5)
     slurm("scontrol", "update", "NodeName=n1", "State=DOWN", "Reason=lost")
     faults.heal()
-    slurm("scontrol", "update", "NodeName=n1", "State=RESUME")
     until(nodes_are_free, "n1 to be back")
 
     def begun() -> bool:
