@@ -17,7 +17,7 @@ NODE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _PART = re.compile(r"([A-Za-z0-9._-]+)(?:\[([0-9,-]+)\])?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: defaults are read from the class
 class NodeRules:
     """When a node is kept off, and for how long (seconds)."""
 
@@ -25,8 +25,8 @@ class NodeRules:
     window: float = 3600.0  # … within this time
     lasting: float = 3600.0  # after so many, or after one that the site itself calls the node's
     probation: float = 300.0  # after a single suspicion: the job goes elsewhere at first
-    share: float = 0.25  # of the nodes; at least one, where there are several
-    most_unknown: int = 2  # where nobody says how many nodes there are
+    share: float = 0.25  # of the nodes; at least one, where there are several; 0: none, ever
+    most_unknown: int = 2  # where nobody says how many nodes there are; none where share is 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +136,8 @@ def _exclusion(node: str, strikes: Sequence[Strike], until: float) -> Exclusion:
 
 
 def _room(nodes: Sequence[str] | None, rules: NodeRules) -> int:
+    if rules.share == 0:
+        return 0
     if nodes is None:
         return rules.most_unknown
     return max(1, int(rules.share * len(nodes))) if len(nodes) > 1 else 0

@@ -27,6 +27,7 @@ from orchestrator.instance import require_database
 from orchestrator.interval import CLUSTER, PACES, Interval, Pace
 from orchestrator.lease import Lease, read_watcher
 from orchestrator.leaving import asked_to_leave, forget_request
+from orchestrator.node_strikes import NodeRules
 from orchestrator.ownership import require_own
 from orchestrator.planning import Planner
 from orchestrator.reading import NotFound, Reading
@@ -73,6 +74,7 @@ class Service:
         tick_seconds: float | None,
         limits: Limits,
         max_in_flight: int = MAX_IN_FLIGHT,
+        node_rules: NodeRules | None = None,
     ) -> None:
         self.state = state
         self._database = database
@@ -94,6 +96,7 @@ class Service:
                 site=site,
                 limits=limits,
                 max_in_flight=max_in_flight,
+                node_rules=node_rules,
             )
 
     @classmethod
@@ -108,6 +111,7 @@ class Service:
         tick_seconds: float | None = None,
         limits: Limits | None = None,
         max_in_flight: int = MAX_IN_FLIGHT,
+        node_rules: NodeRules | None = None,
     ) -> Service:
         """Open (and if needed create, mode 0700) a state directory.
 
@@ -129,6 +133,7 @@ class Service:
             tick_seconds=tick_seconds,
             limits=limits or Limits(),
             max_in_flight=max_in_flight,
+            node_rules=node_rules,
         )
 
     def close(self) -> None:

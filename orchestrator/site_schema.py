@@ -25,6 +25,7 @@ from pydantic import (
 from jobs.contract.records import WorkerSite
 from jobs.names import UNSAFE_IN_NAME, printable
 from orchestrator.admission import MAX_IN_FLIGHT
+from orchestrator.node_strikes import NodeRules
 
 # sbatch options that `extra` may set. None of them changes the identity of a job, its output,
 # its environment, its array or who may end it: those are orch's.
@@ -136,6 +137,26 @@ class WatcherSite(SiteModel):
     memory_mb: Annotated[int, Field(ge=64)] = 1024
 
 
+class NodeStrikes(SiteModel):
+    """When jobs keep off a node on which others died."""
+
+    jobs: PositiveInt = NodeRules.strikes  # so many different ones died on it …
+    window_minutes: PositiveFloat = NodeRules.window / 60  # … within this time
+    keep_off_minutes: PositiveFloat = NodeRules.lasting / 60
+    probation_minutes: Annotated[float, Field(ge=0)] = NodeRules.probation / 60
+    share: Annotated[float, Field(ge=0, le=1)] = NodeRules.share
+
+    def rules(self) -> NodeRules:
+        """Return them as the rules that decide."""
+        return NodeRules(
+            strikes=self.jobs,
+            window=self.window_minutes * 60,
+            lasting=self.keep_off_minutes * 60,
+            probation=self.probation_minutes * 60,
+            share=self.share,
+        )
+
+
 class PreemptionFacts(SiteModel):
     """What the cluster does at preemption, for people and for `orch doctor`."""
 
@@ -170,6 +191,7 @@ class Site(SiteModel):
     data_root: AbsolutePath | None = None
     state_root: AbsolutePath | None = None
     scratch_root: AbsolutePath | None = None
+    node_strikes: NodeStrikes = NodeStrikes()
     preemption: PreemptionFacts = PreemptionFacts()
     watcher: WatcherSite = WatcherSite()
 
@@ -225,6 +247,7 @@ _EFFECTS = {
     "data_root": "where data sets are looked up first",
     "state_root": "the state directory, unless ORCH_HOME says otherwise",
     "scratch_root": "checkpoints, and caches of libraries inside the allocation",
+    "node_strikes": "when jobs keep off a node on which others died",
     "preemption": "what is known of this cluster's preemption",
     "watcher": "what the job of orch watch --as-job asks for",
 }

@@ -24,6 +24,7 @@ from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
 from orchestrator.node_exclusion import NodeHealth
+from orchestrator.node_strikes import NodeRules
 from orchestrator.observation import publish_seen
 from orchestrator.packs import CellNotes
 from orchestrator.pulse import read_beat
@@ -54,6 +55,7 @@ class Tick:
         site: WorkerSite,
         limits: Limits,
         max_in_flight: int = MAX_IN_FLIGHT,
+        node_rules: NodeRules | None = None,
     ) -> None:
         self._store = store
         self._state = state
@@ -64,7 +66,7 @@ class Tick:
         self._max_in_flight = max_in_flight
         self._ingestion = Ingestion(store, state)
         self._applier = Applier(store, state, clock)
-        self._node_health = NodeHealth(store, clock)
+        self._node_health = NodeHealth(store, clock, node_rules)
         self._submitter = Submitter(store, state, clock, site)
         self._rounds = Rounds(state)
         self._notes = CellNotes(state)

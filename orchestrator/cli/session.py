@@ -208,6 +208,7 @@ def open_with(chosen: Chosen) -> Service:
         schedulers=chosen.choice.others,
         site=chosen.worker_site,
         max_in_flight=chosen.site.site.max_in_flight,
+        node_rules=chosen.site.site.node_strikes.rules(),
     )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.contract.records import ProgressRecord, read_record
+from jobs.spec import JobSpec
 from jobs.states import TERMINAL, JobState
 from orchestrator.schedulers.base import OVER, TaskState
 from tests.contract.stub import make_spec
@@ -31,6 +33,7 @@ COVERED = {
     "sisyphus: array ranges and odd names in a listing": [
         f"{SLURM}/test_slurm_parse.py::test_job_ids_of_all_forms",
         f"{SLURM}/test_slurm_parse.py::test_a_job_name_cannot_forge_a_row",
+        f"{SLURM}/test_slurm_parse.py::test_a_long_name_is_neither_cut_nor_shifts_the_other_fields",
     ],
     "snakemake-slurm 207: accounting is down": [
         f"{SLURM}/test_slurm_scheduler.py::test_accounting_that_cannot_be_believed_is_no_evidence_of_absence",
@@ -72,6 +75,7 @@ COVERED = {
     "a second worker with an old epoch": [
         "tests/unit/worker/test_claim.py::test_a_higher_epoch_fences_a_lower_one",
         "tests/e2e/test_endings.py::test_an_older_epoch_can_publish_nothing",
+        "tests/unit/worker/test_publication.py::test_a_newer_copy_that_finished_in_between_is_not_overwritten",
     ],
     "a node that fails every job in two seconds": [
         f"{UNIT}/test_nodes.py::test_a_black_hole_does_not_eat_the_queue",
@@ -188,6 +192,36 @@ def test_a_listing_with_rc_0_and_nothing_in_it_kills_nobody(world: World) -> Non
     assert [world.state(spec) for spec in SPECS] == ["RUNNING", "QUEUED", "QUEUED"]
     assert set(world.fake.accepted.values()) == {1}
     assert not [what for what, _ in world.fake.log if what in ("cancel", "kill", "notify")]
+
+
+def beat(world: World, spec: JobSpec) -> None:
+    """Be an attempt that trains on: its heartbeat is written anew."""
+    path = world.service.state.job(spec.id).attempt(1).progress
+    record = read_record(path, ProgressRecord)
+    assert record is not None
+    path.write_bytes(record.model_copy(update={"sequence": record.sequence + 1}).to_json())
+
+
+def test_empty_listings_for_an_hour_lose_no_job_that_gives_signs_of_life(world: World) -> None:
+    """seml 18, skypilot 10457, gone on: only who is silent as well is lost, and comes back once."""
+    world.submit([A, B])
+    for key, spec in zip(world.task_keys(), (A, B), strict=True):
+        world.begin(key, spec)
+    world.tick()
+    for key in world.task_keys():
+        world.fake.hide(key, 10_000)
+
+    for _ in range(120):
+        beat(world, A)
+        world.tick(30.0)
+
+    assert world.state(A) is JobState.RUNNING
+    assert world.fake.accepted[A.id] == 1
+    assert world.fake.accepted[B.id] == 2
+    assert not [what for what, _ in world.fake.log if what in ("cancel", "kill", "notify")]
+    for _ in range(20):  # now it is silent, too
+        world.tick(30.0)
+    assert world.fake.accepted[A.id] == 2
 
 
 def test_completed_with_exit_code_0_and_no_result_is_no_success(world: World) -> None:

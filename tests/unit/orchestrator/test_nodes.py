@@ -13,6 +13,7 @@ from orchestrator.facts import Blame
 from orchestrator.node_strikes import NodeRules, Strike, exclusions, expand_nodes, strikes_of
 from orchestrator.schedulers.base import OVER, TaskKey, TaskState
 from orchestrator.service import Service
+from orchestrator.site_schema import NodeStrikes
 from tests.contract.stub import make_spec
 from tests.unit.orchestrator.world import SPECS, World
 
@@ -60,6 +61,29 @@ def test_three_jobs_within_the_window_make_it_last() -> None:
     assert kept_off(*three) == ["n1"]
     assert kept_off(*[strike("n1", "a", ago=1200)] * 3) == []
     assert kept_off(*[strike("n1", job, ago=1200 + 3000 * i) for i, job in enumerate("abc")]) == []
+
+
+def test_the_sites_own_numbers_count() -> None:
+    """site.yaml says how many deaths, within what time, for how long, and of how many nodes."""
+    said = {"jobs": 2, "window_minutes": 5, "keep_off_minutes": 10, "probation_minutes": 1}
+    rules = NodeStrikes.model_validate(said).rules()
+
+    def off(
+        *strikes: Strike, rules: NodeRules = rules, nodes: tuple[str, ...] | None = NODES
+    ) -> int:
+        ordered = sorted(strikes, key=lambda one: one.at)
+        return len(exclusions(ordered, now=NOW, nodes=nodes, forgiven={}, rules=rules))
+
+    assert off(strike("n1", "a", ago=310), strike("n1", "b", ago=100)) == 1
+    assert off(strike("n1", "a", ago=410), strike("n1", "b", ago=100)) == 0
+    assert off(strike("n1", ago=590, blame=Blame.CERTAIN)) == 1
+    assert off(strike("n1", ago=610, blame=Blame.CERTAIN)) == 0
+    assert off(strike("n1", ago=70)) == 0
+    certain = [strike(f"n{i}", f"j{i}", blame=Blame.CERTAIN) for i in range(1, 9)]
+    assert off(*certain, rules=NodeStrikes(share=0.5).rules()) == 6
+    assert off(*certain, rules=NodeStrikes(share=0).rules()) == 0
+    assert off(*certain, rules=NodeStrikes(share=0).rules(), nodes=None) == 0
+    assert NodeStrikes().rules() == RULES
 
 
 def test_one_word_of_the_site_is_enough_and_expires() -> None:

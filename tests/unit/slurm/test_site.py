@@ -36,6 +36,7 @@ models_root: /data/models
 data_root: /data/sets
 state_root: /home/me/orch
 scratch_root: /scratch/me
+node_strikes: {jobs: 5, window_minutes: 30, keep_off_minutes: 120, probation_minutes: 0, share: 0.1}
 preemption: {mode: REQUEUE, grace_seconds: 120, kill_wait_seconds: 30}
 watcher: {partition: service, memory_mb: 300, time_limit_minutes: 60}
 """
@@ -115,6 +116,8 @@ def test_single_words_may_stand_for_lists(tmp_path: Path) -> None:
         ("setup: !!python/name:os.system", 1, "", "tag"),
         ("version: 2", 1, "version", "1"),
         ("- a", 1, "", "not a mapping"),
+        ("node_strikes: {share: 2}", 1, "node_strikes.share", "less than or equal to 1"),
+        ("node_strikes: {jobs: 0}", 1, "node_strikes.jobs", "greater than 0"),
         ("cpus_per_rank: 0", 1, "cpus_per_rank", "greater than 0"),
         ("preemption: {grace_seconds: -1}", 1, "preemption.grace_seconds", "greater than"),
     ],

@@ -169,6 +169,18 @@ def test_a_job_name_cannot_forge_a_row() -> None:
     assert (row.array_id, row.name) == ("1", evil)
 
 
+@pytest.mark.parametrize("length", [101, 128, 1024])
+def test_a_long_name_is_neither_cut_nor_shifts_the_other_fields(length: int) -> None:
+    """Fixed columns lost the state behind a name of more than a hundred characters."""
+    name, comment = "orch:t " + "n" * length, "c" * length
+
+    (queued,) = parse_queue(queue_row("7", "3", "RUNNING", "None", "n1", name, comment), MARKS)
+    (account,) = parse_accounts(account_row("7_3", "RUNNING", "0:0", "2026-01-01", name), MARKS)
+
+    assert (queued.state, queued.name, queued.comment) == (T.RUNNING, name, comment)
+    assert (account.state, account.name) == (T.RUNNING, name)
+
+
 def test_the_format_asks_for_all_fields_between_marks() -> None:
     """squeue prints exactly what the parser expects."""
     assert queue_format(MARKS) == "~s~".join(QUEUE_FIELDS) + "~e!"
