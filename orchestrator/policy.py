@@ -102,14 +102,18 @@ def _within_budget(
     budget: int = getattr(retry, key)
     count = spent((BUDGETS.get(e.end_class) == key, e.committed_step) for e in ends)
     if count > budget:
-        return GiveUp(
-            reason=f"{end.end_class}: {end.cause} (time {count}; retry.{key} allows {budget} more)"
-        )
+        return GiveUp(reason=f"{_said(end)} (time {count}; retry.{key} allows {budget} more)")
     return RunAgain(
-        reason=f"{end.end_class}: {end.cause}",
+        reason=_said(end),
         delay=backoff(count, retry, job=spec.id, attempt=len(ends)),
         overrides=overrides,
     )
+
+
+def _said(end: Meaning) -> str:
+    """Return the class and the cause, once where the cause says the class already."""
+    named = str(end.end_class) in end.cause.split(": ")
+    return end.cause if named else f"{end.end_class}: {end.cause}"
 
 
 def _with_progress(step: RunAgain, spec: JobSpec, history: JobHistory) -> RunAgain | GiveUp:

@@ -44,9 +44,18 @@ class Reading:
         ids = ids or self._ids("jobs_of_name", "id", {"name": selector})
         if not ids and len(selector) >= MIN_PREFIX:
             ids = self._ids("jobs_of_prefix", "id", {"prefix": selector.lower()})
+        ids = ids or self._of_cell(selector)
         if not ids:
             raise NotFound(self._no_such(selector))
         return ids
+
+    def _of_cell(self, cell: str) -> frozenset[str]:
+        """Return the job of a name as it stands in a listing of one matrix, without the matrix."""
+        rows = self._database.rows("jobs_of_cell", {"cell": cell})
+        names = sorted({row["name"] for row in rows})
+        if len(names) > 1:
+            raise NotFound(f"{cell!r} is in several matrices: say {' or '.join(names[:5])}")
+        return frozenset(row["id"] for row in rows)
 
     def select_one(self, selector: str) -> str:
         """Return the id of the one job that is meant. Raises `NotFound` for none or several."""

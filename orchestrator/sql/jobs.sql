@@ -133,6 +133,10 @@ WHERE m.name = :name;
 -- name: jobs_of_name
 SELECT id FROM jobs WHERE name = :name;
 
+-- name: jobs_of_cell
+-- By what listings of one matrix show: the name without the matrix.
+SELECT id, name FROM jobs WHERE instr(name, '/') > 0 AND substr(name, instr(name, '/') + 1) = :cell;
+
 -- name: jobs_of_prefix
 SELECT id FROM jobs WHERE id >= :prefix AND id < :prefix || 'g';
 

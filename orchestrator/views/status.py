@@ -58,7 +58,7 @@ def information(row: JobRow) -> str:
     if row.state is not _RUNNING:
         return text.clean(row.reason)
     parts = [text.clean(row.reason)] if row.reason else []
-    if row.phase and row.phase != "training":
+    if row.phase and row.phase not in ("training", "running"):  # a command's phase is running
         parts.append(text.clean(row.phase))
     silent = row.heartbeat_age_seconds
     if silent is not None and silent > STALE_HEARTBEAT_SECONDS:

@@ -82,9 +82,10 @@ def summary_line(row: JobRow, attempts: Sequence[AttemptRow]) -> str:
     gained = sum(a.steps_gained for a in attempts)
     lost = sum(a.steps_lost for a in attempts)
     began = sum(a.epoch is not None for a in attempts)
+    of = f" of {row.total_steps:,}" if row.total_steps else ""  # a command may not say how many
     return (
         f"{text.clean(row.name)} is {row.state.value}: {text.count(began, 'attempt')},"
-        f" {text.count(gained, 'step')} of {row.total_steps:,} safe, {lost:,} lost on the way"
+        f" {text.count(gained, 'step')}{of} safe, {lost:,} lost on the way"
     )
 
 

@@ -143,6 +143,28 @@ def test_budgets_per_cause(cause: EndClass, retry: dict[str, object], allowed: i
     assert "because" in step.reason
 
 
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        ("rank 0: exception: KeyError: 'label'", "rank 0: exception: KeyError: 'label'"),
+        ("left with 1", "exception: left with 1"),
+        ("an exceptional day", "exception: an exceptional day"),
+    ],
+)
+def test_a_reason_says_its_class_once(cause: str, said: str) -> None:
+    """People read it in a narrow column."""
+    step = next_step(
+        Meaning(end_class=E.EXCEPTION, cause=cause),
+        ends=ends(E.EXCEPTION),
+        spec=make_spec(1),
+        overrides=Overrides(),
+        history=JobHistory(job="j"),
+    )
+
+    assert isinstance(step, GiveUp)
+    assert step.reason.startswith(f"{said} (time 1; ")
+
+
 def test_a_budget_is_not_spent_by_other_causes() -> None:
     """Preemptions between exceptions count for nothing, and the other way round."""
     mixed = [E.PREEMPTED, E.NODE, E.PREEMPTED, E.INCOMPLETE]

@@ -246,6 +246,22 @@ def test_the_journal_tells_each_decision_with_its_cause(world: World) -> None:
     assert decisions[-1].startswith("SUBMITTED -> QUEUED")
 
 
+def test_a_job_may_be_named_as_a_listing_of_its_matrix_shows_it(world: World) -> None:
+    """Narrow listings have neither the id nor the matrix in front; two matrices make it unclear."""
+    one, two, three = (
+        spec.model_copy(update={"name": name})
+        for spec, name in zip(SPECS, ("a/lr=1", "a/lr=2", "b/lr=2"), strict=True)
+    )
+    world.submit([one, two], name="a")
+    world.submit([three], name="b")
+
+    assert [row.id for row in world.service.rows("lr=1")] == [one.id]
+    with pytest.raises(NotFound, match="several matrices: say a/lr=2 or b/lr=2"):
+        world.service.rows("lr=2")
+    with pytest.raises(NotFound, match="no matrix or job"):
+        world.service.rows("lr=")
+
+
 def test_unknown_selectors_name_near_ones(world: World) -> None:
     """Not found says what there is."""
     with pytest.raises(NotFound, match="nothing was submitted"):

@@ -83,6 +83,7 @@ def test_preemptions_and_lost_steps_are_said() -> None:
         ({"reason": "Resources"}, "Resources"),
         ({"phase": "training"}, ""),
         ({"phase": "saving"}, "saving"),
+        ({"reason": "running on n1", "phase": "running"}, "running on n1"),
         ({"phase": "training", "heartbeat_age_seconds": 200.0}, "no heartbeat for 3 min 20 s"),
         ({"reason": "a\x1b[2Jb"}, "ab"),
     ],

@@ -6,21 +6,26 @@ from typing import Any
 
 from orchestrator.timeline import AttemptRow, what_followed
 from orchestrator.views.table import plain_lines
-from orchestrator.views.timeline import timeline_table
+from orchestrator.views.timeline import summary_line, timeline_table
+from tests.unit.views.made_up import job
 
 NOW = 100_000.0
 
 
-def lines(width: int | None, **fields: Any) -> list[str]:
-    """Return the plain table of one attempt."""
+def attempt(**fields: Any) -> AttemptRow:
+    """Return an attempt that was preempted."""
     values: dict[str, Any] = {
         "epoch": 2, "scheduler": "slurm", "scheduler_id": "77_3", "nodes": "n[1-2]",
         "queued_at": NOW - 900, "started_at": NOW - 800, "ended_at": NOW - 300, "first_step": 20,
         "last_step": 45, "committed_step": 40, "end_class": "preempted", "cause": "saved",
         "decision": "RETRYING: saved",
     }  # fmt: skip
-    attempts = [AttemptRow(**{**values, **fields})]
-    return list(plain_lines(timeline_table(attempts, width=width, now=NOW)))
+    return AttemptRow(**{**values, **fields})
+
+
+def lines(width: int | None, **fields: Any) -> list[str]:
+    """Return the plain table of one attempt."""
+    return list(plain_lines(timeline_table([attempt(**fields)], width=width, now=NOW)))
 
 
 def test_a_wide_screen_has_places_and_a_narrow_one_only_what_happened() -> None:
@@ -57,3 +62,9 @@ def test_the_next_change_of_state_is_what_followed_an_end() -> None:
         ("state", "RETRYING -> SUBMITTED: y"),
     ]
     assert what_followed(events) == ["", "RETRYING: x"]
+
+
+def test_a_job_that_says_no_total_is_not_said_to_have_one() -> None:
+    """`0 steps of 0 safe` would read as if there were nothing to do."""
+    assert "20 steps safe" in summary_line(job(total_steps=0), [attempt()])
+    assert "20 steps of 60 safe" in summary_line(job(), [attempt()])
