@@ -45,6 +45,14 @@ class Reader:
         """Return what a listing of at most `limit` rows shows. `NotFound`."""
         return overview(self._reading, selector, limit=limit)
 
+    def unsettled(self) -> bool:
+        """Return whether a tick may change anything: open jobs, or tasks that have not left.
+
+        A job that is held and was released goes on only after a tick has seen its task leave.
+        """
+        row = self._database.one("busy")
+        return bool(row and row[0]) or bool(self.overview(None, limit=0).open_jobs)
+
     def results(self, selector: str | None = None) -> list[ResultRow]:
         """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""
         return self._reading.results(selector)

@@ -68,9 +68,9 @@ class CatchingUp:
         return True
 
 
-def catch_up(home: Path, open_jobs: int) -> CatchingUp | None:
-    """Begin one tick if jobs are open; None: nothing can have changed."""
-    return CatchingUp(home) if open_jobs else None
+def catch_up(home: Path, *, unsettled: bool) -> CatchingUp | None:
+    """Begin one tick if it may change anything; None: nothing can have changed."""
+    return CatchingUp(home) if unsettled else None
 
 
 def _tick(home: Path) -> str | None:

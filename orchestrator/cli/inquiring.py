@@ -20,8 +20,7 @@ def open_inquiry(selector: str) -> Inquiry:
     require_state(home, selector)
     inquiry = Inquiry(home)
     if is_stale(inquiry.watcher(), now=time.time()):
-        asked = None if selector == ALL else selector
-        catching = catch_up(home, inquiry.overview(asked, limit=0).open_jobs)
+        catching = catch_up(home, unsettled=inquiry.unsettled())
         if catching is not None:
             catching.done(within=PATIENT_SECONDS)
     return inquiry

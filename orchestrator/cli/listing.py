@@ -41,7 +41,7 @@ def show_status(
         return _keep_showing(service, selector, as_json=as_json)
     catching = None
     if is_stale(service.watcher(), now=time.time()):
-        catching = catch_up(home, service.overview(selector, limit=0).open_jobs)
+        catching = catch_up(home, unsettled=service.unsettled())
     # A document is one answer, so it waits; people see what the store knows meanwhile.
     up_to_date = catching is None or catching.done(within=None if as_json else PATIENT_SECONDS)
     if as_json:
@@ -112,7 +112,9 @@ def _show(service: Reader, selector: str | None, *, limit: int | None) -> None:
     for report in view.report_lines(listing.reporting, jobs=listing.reporting_jobs):
         streams.show(report, "yellow")
     now, open_jobs = time.time(), listing.open_jobs
-    line, style = view.watcher_line(service.watcher(), open_jobs=open_jobs, now=now)
+    line, style = view.watcher_line(
+        service.watcher(), open_jobs=open_jobs, now=now, leaving=service.unsettled()
+    )
     streams.show(line, style)
     for line, style in view.seen_lines(service.seen(), open_jobs=open_jobs, now=now):
         streams.show(line, style)
@@ -135,6 +137,9 @@ def _suggest(listing: Overview, selector: str | None) -> None:
         streams.hint(f"orch logs {short_id(failed.id)}", f"why {clean(failed.name)} failed")
     elif running is not None:
         streams.hint(f"orch logs {short_id(running.id)} -f", "follow a job")
+    elif not listing.open_jobs and any(row.state is JobState.HELD for row in rows):
+        held = next(row for row in rows if row.state is JobState.HELD)
+        streams.hint(f"orch release {clean(selector or short_id(held.id))}", "let it go on")
     elif set(listing.tally.counts) == {JobState.COMPLETED.value}:
         streams.hint(f"orch results{f' {clean(selector)}' if selector else ''}", "see the results")
 

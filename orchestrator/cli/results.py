@@ -63,7 +63,7 @@ def results(
 def _read(home: Path, selector: str | None) -> list[ResultRow]:
     reader = open_reading(home)
     if is_stale(reader.watcher(), now=time.time()):
-        catching = catch_up(home, reader.overview(selector, limit=0).open_jobs)
+        catching = catch_up(home, unsettled=reader.unsettled())
         if catching is not None:
             catching.done()
     return reader.results(selector)

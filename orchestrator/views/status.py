@@ -133,8 +133,13 @@ def is_open(row: JobRow) -> bool:
     return row.state not in TERMINAL and row.state is not JobState.HELD and not row.stuck
 
 
-def watcher_line(watcher: Watcher, *, open_jobs: int, now: float) -> tuple[str, str]:
-    """Return the line about the watcher and its style; `now` is wall clock seconds."""
+def watcher_line(
+    watcher: Watcher, *, open_jobs: int, now: float, leaving: bool = False
+) -> tuple[str, str]:
+    """Return the line about the watcher and its style; `now` is wall clock seconds.
+
+    `leaving`: tasks have yet to leave the scheduler, and somebody has to look.
+    """
     age = "" if watcher.last_tick is None else text.ago(now - watcher.last_tick)
     if watcher.alive:
         who = f"on {text.clean(watcher.host or 'this host')}, pid {watcher.pid}"
@@ -147,6 +152,8 @@ def watcher_line(watcher: Watcher, *, open_jobs: int, now: float) -> tuple[str, 
         style = "yellow" if job.state == "held" else "dim"
         return f"watcher: job {task} is {word}{why}, seen {seen}", style
     state = f"watcher: none is alive{f', last tick {age}' if age else ''}"
+    if not open_jobs and leaving:
+        return f"{state}; tasks are still leaving. See whether they have: orch status", "yellow"
     if not open_jobs:
         return f"{state}; none is needed", "dim"
     waiting = "needs" if open_jobs == 1 else "need"

@@ -7,6 +7,7 @@ import pytest
 from jobs.contract.records import ControlRecord, Outcome, StopCause, read_record
 from jobs.states import JobState
 from orchestrator.facts import EndClass
+from orchestrator.reader import Reader
 from orchestrator.schedulers.base import TaskState
 from tests.contract.stub import make_spec
 from tests.unit.orchestrator.world import SPECS, World
@@ -245,3 +246,29 @@ def test_a_release_that_is_refused_again_and_again_leaves_one_event(world: World
     events = [e for e in world.service.events(SPECS[0].id) if e.kind == "release"]
     assert len(events) == 1
     assert "denied" in world.service.rows(SPECS[0].id)[0].reason
+
+
+def test_a_released_job_whose_task_has_not_left_makes_a_reader_look(world: World) -> None:
+    """No job counts as open, yet only a tick that sees the task leave lets it go on."""
+    world.submit(SPECS[:1])
+    (key,) = world.task_keys()
+    world.begin(key, SPECS[0])
+    world.tick()
+    world.service.hold(SPECS[0].id)
+    world.service.release(SPECS[0].id)
+    assert world.state(SPECS[0]) is JobState.HELD
+    reader = Reader(world.home)
+    assert reader.overview(None, limit=0).open_jobs == 0
+
+    assert reader.unsettled()
+    world.fake.end(key, TaskState.CANCELLED)
+    world.tick()
+    world.tick(400.0)
+    assert world.state(SPECS[0]) is JobState.QUEUED
+
+    again = world.task_keys()[-1]
+    world.begin(again, SPECS[0], epoch=2)
+    world.finish(SPECS[0], epoch=2)
+    world.fake.end(again, TaskState.COMPLETED, exit_code=0)
+    world.tick()
+    assert not reader.unsettled()

@@ -155,3 +155,13 @@ def test_the_watcher_line_says_who_and_how_to_start_one(
     line, _ = status.watcher_line(watcher, open_jobs=open_jobs, now=100.0)
 
     assert words in line
+
+
+def test_tasks_that_have_yet_to_leave_are_said() -> None:
+    """A job that was released waits for them: `none is needed` would be wrong."""
+    nobody = Watcher(alive=False)
+
+    line, _ = status.watcher_line(nobody, open_jobs=0, now=100.0, leaving=True)
+    assert "tasks are still leaving" in line
+    line, _ = status.watcher_line(nobody, open_jobs=0, now=100.0)
+    assert "none is needed" in line
