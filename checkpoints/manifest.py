@@ -78,6 +78,8 @@ class FileEntry(_Model):
     rank: Count
     bytes: Count
     digest: Digest
+    # crc32 of each MiB: says where a file is damaged, never whether. Older checkpoints have none.
+    blocks: Annotated[str, Field(pattern=r"^([0-9a-f]{8})*$")] | None = None
 
     @model_validator(mode="after")
     def _path_is_the_ranks(self) -> Self:

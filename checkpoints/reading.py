@@ -12,10 +12,11 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from checkpoints.blocks import BLOCK, first_difference
 from checkpoints.errors import BrokenCheckpoint
 from checkpoints.manifest import MANIFEST, MAX_MANIFEST_BYTES, FileEntry, digest_of
 from durable import faults
@@ -91,7 +92,9 @@ def read_entry(root: Path, entry: FileEntry) -> bytes:
         faults.hit("verify.before_use")
         data = file.read(entry.bytes + 1)
     check_size(entry, len(data))
-    _check_digest(entry, digest_of(data))
+    view = memoryview(data)
+    blocks = (view[start : start + BLOCK] for start in range(0, len(data), BLOCK))
+    _check_digest(entry, digest_of(data), blocks)
     return data
 
 
@@ -110,7 +113,9 @@ def check_entry(root: Path, entry: FileEntry, *, cold: bool = False) -> None:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
-    _check_digest(entry, f"sha256:{digest.hexdigest()}")
+        file.seek(0)
+        blocks = iter(lambda: file.read(BLOCK), b"")  # read again, if anything is wrong
+        _check_digest(entry, f"sha256:{digest.hexdigest()}", blocks)
 
 
 def check_size(entry: FileEntry, size: int) -> None:
@@ -125,6 +130,12 @@ def check_size(entry: FileEntry, size: int) -> None:
         )
 
 
-def _check_digest(entry: FileEntry, found: str) -> None:
+def _check_digest(entry: FileEntry, found: str, blocks: Iterable[bytes | memoryview]) -> None:
     if found != entry.digest:
-        raise BrokenCheckpoint("digest differs", entry.path, expected=entry.digest, found=found)
+        raise BrokenCheckpoint(
+            "digest differs",
+            entry.path,
+            offset=first_difference(entry.blocks, blocks),
+            expected=entry.digest,
+            found=found,
+        )

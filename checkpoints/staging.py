@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from checkpoints.blocks import block_sums
 from checkpoints.errors import StagingFailed
 from checkpoints.manifest import FileEntry, check_file_name, digest_of, rank_directory
 from durable import faults
@@ -55,7 +56,13 @@ class ShardWriter:
         if any(entry.path.casefold() == path.casefold() for entry in self._entries):
             raise ValueError(f"{path} was written already")
         view = memoryview(data).cast("B")
-        entry = FileEntry(path=path, rank=self.rank, bytes=view.nbytes, digest=digest_of(view))
+        entry = FileEntry(
+            path=path,
+            rank=self.rank,
+            bytes=view.nbytes,
+            digest=digest_of(view),
+            blocks=block_sums(view),
+        )
         try:
             faults.hit("stage.before_write")
             write_durable(self.directory / name, view)

@@ -16,7 +16,14 @@ from checkpoints.errors import BrokenCheckpoint, NewerFormat
 from checkpoints.manifest import digest_of
 from checkpoints.store import CheckpointStore
 from jobs.spec import canonical_json
-from tests.unit.checkpoints.fake_attempt import assert_loads, open_store, save, shard
+from tests.unit.checkpoints.fake_attempt import (
+    assert_loads,
+    header,
+    no_fence,
+    open_store,
+    save,
+    shard,
+)
 
 FILES = [f"rank-0000{rank}/{name}" for rank in (0, 1) for name in shard(step=0, rank=0)]
 EVERY_FILE = [*FILES, "MANIFEST.json"]
@@ -337,3 +344,28 @@ def test_a_checkpoint_that_was_pruned_while_it_was_read_is_no_damage(
     assert not (store.root / "quarantine").exists() or not list(
         (store.root / "quarantine").iterdir()
     )
+
+
+def test_the_place_of_the_damage_is_on_record(store: CheckpointStore) -> None:
+    """The first wrong MiB of a large file; unknown where the checkpoint is older than that."""
+    writer = store.stage(step=30, epoch=1, rank=0)
+    entries = [writer.write("big.safetensors", shard(step=1, rank=0)["model.safetensors"] * 800)]
+    store.commit(
+        header(step=30, epoch=1, ranks=1), [*entries, *writer.finish()][1:], fence=no_fence
+    )
+    name = "step-00000030.e0001"
+    with (store.root / name / "rank-00000/big.safetensors").open("r+b") as opened:
+        opened.seek(3_000_000)
+        opened.write(bytes(8))
+    with pytest.raises(BrokenCheckpoint, match="digest differs") as caught:
+        store.verify(name)
+    assert caught.value.offset == 2 << 20
+    with pytest.raises(BrokenCheckpoint, match="digest differs") as caught:
+        store.open(name).read("rank-00000/big.safetensors")
+    assert caught.value.offset == 2 << 20
+    files = json.loads((store.root / name / "MANIFEST.json").read_bytes())["files"]
+    del files[0]["blocks"]
+    reseal(store.root / name, files=files)
+    with pytest.raises(BrokenCheckpoint, match="digest differs") as caught:
+        store.verify(name)
+    assert caught.value.offset is None
