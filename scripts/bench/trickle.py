@@ -6,7 +6,8 @@ where Slurm refuses wait ten seconds and try it again; its jobs sleep as long an
 *Ideal*: the same work on all CPUs of the cluster, perfectly packed, with no cost of a start.
 
 Leaves with 1 when a result is missing, an attempt was charged for a refusal, Slurm had more tasks
-than its limit, or ours took more than 1.2 times the loop's time.
+than its limit, or ours took more than 1.5 times the loop's time: short jobs are the worst case for
+a watcher that spares the controller.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tests.slurm.limited_cluster import ACCOUNT, QOS, SITE, Crowd, sbatch_calls,
 from tests.slurm.private_cluster import clear, slurm, until
 from tests.slurm.stub_matrix import StubMatrix
 
-LIMIT = 1.2
+LIMIT = 1.5
 STEPS = 10
 NODES, CPUS = 4, 4
 PAUSE = 10.0  # of the loop that people write, after a refusal
