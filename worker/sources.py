@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jobs import sources
 from jobs.catalog import SPLITS
+from jobs.model_weights import check_weights
 from jobs.spec import ModelSpec, TaskSpec
 from worker.failures import Misconfigured
 
@@ -35,6 +36,10 @@ def model_source(
     if model.path is None:
         return None
     found = _find_model("model.path", model.path, base_dir, models_root, model.revision)
+    try:
+        check_weights(found, revision=model.revision)
+    except sources.SourceMissing as error:
+        raise Misconfigured(f"model.path {model.path!r}: {error}; {error.fix}") from error
     if isinstance(found, Path):
         files = sources.model_files(found)
         _check_unchanged(f"model.path {model.path!r}", files, model.content_digest)

@@ -17,6 +17,7 @@ from jobs.catalog import (
     supported_families,
 )
 from jobs.matrix.findings import Finding
+from jobs.model_weights import check_weights
 from jobs.names import printable
 from jobs.sources import SourceMissing, find_model
 from jobs.spec import LoraSpec, MethodSpec, ModelSpec
@@ -41,7 +42,11 @@ def check_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -
     for path, value, revision in named:
         if value is not None:
             try:
-                find_model(value, base_dir=base_dir, models_root=models_root, revision=revision)
+                found = find_model(
+                    value, base_dir=base_dir, models_root=models_root, revision=revision
+                )
+                if path == "path":
+                    check_weights(found, revision=revision)
             except SourceMissing as error:
                 where = ("model", *path.split("."))
                 yield Finding(path=where, message=str(error), fix=error.fix)
