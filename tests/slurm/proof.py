@@ -72,6 +72,10 @@ class Scenario:
     seconds: float = 900  # until the results are there
 
 
+# Slurm's own default. What asks for the next attempt after a time limit runs within it, and eight
+# ranks on two cores leave it little of them.
+KILL_WAIT = 30
+
 # trainings of some three minutes each, in allocations of one
 LIMIT = Scenario(
     watched=True,
@@ -318,9 +322,10 @@ def references(
 
 def main(words: list[str]) -> int:
     """Run scenarios on a private cluster; print a line for each."""
-    from tests.slurm.private_cluster import GRACE, KILL_WAIT, private_cluster
+    from orchestrator.devcluster.config import ClusterOptions
+    from tests.slurm.private_cluster import GRACE, NODES, start_cluster
 
-    cluster = private_cluster()
+    cluster = start_cluster(ClusterOptions(nodes=NODES, grace=GRACE, kill_wait=KILL_WAIT))
     if isinstance(cluster, str):
         print(f"no private Slurm: {cluster}", file=sys.stderr)
         return 1
