@@ -184,4 +184,7 @@ def test_changed_data_is_refused(tmp_path: Path, fork_server: ForkServer) -> Non
     ended = job.attempt()
 
     assert ended.exit_code == 78
-    assert "task's files differ" in ended.exit().error.message
+    refused = ended.exit().error
+    assert refused.type == "ResumeRefused"
+    assert "data: the task's files: sha256:" in refused.message
+    assert "submit the changed one as a new job" in refused.message
