@@ -342,6 +342,11 @@ def main(words: list[str]) -> int:
                 new = tuple(spec for spec in proof.specs() if spec.id not in known)
                 known.update(references(new, Path(folder) / "reference", server))
                 proof.check({spec.id: known[spec.id] for spec in proof.specs()})
+            except AssertionError:
+                print(f"{name} failed:", *map(json.dumps, proof.rows()), sep="\n", file=sys.stderr)
+                print(slurm("squeue", "--format=%A %a %T %r %M %l"), file=sys.stderr)
+                subprocess.run(["cp", "-a", str(proof.root), "/tmp/orch-proof-kept"], check=False)
+                raise
             finally:
                 clear()
             attempts = [row["attempts"] for row in proof.rows()]
