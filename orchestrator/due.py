@@ -46,7 +46,7 @@ class DueJob:
         """Return the job's resource group."""
         engine = self.spec.semantic.engine
         return ResourceGroup(
-            ranks=engine.ranks,
+            ranks=self.overrides.ranks or engine.ranks,
             threads_per_rank=engine.threads_per_rank,
             resources=self.resources(),
             grace_seconds=self.spec.run.grace_seconds,

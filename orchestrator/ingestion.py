@@ -161,9 +161,17 @@ class Ingestion:
 
     def _retry(self, job: str, wish: requests.AgainWish) -> list[str]:
         """Start a stopped job again, with what the person changes about it."""
-        if wish.waive and self._store.job_state(job) in _STOPPED:
+        if self._store.job_state(job) not in _STOPPED:
+            return []
+        old = self._store.overrides_of(job)
+        if wish.ranks is not None:
+            old = old.model_copy(update={"ranks": wish.ranks})
+            self._store.set_overrides(job, old)
+            decision = "the same global batch; the result then says exact: false"
+            cause = f"{wish.ranks} ranks wanted by a person"
+            self._store.event("wish", job=job, cause=cause, decision=decision)
+        if wish.waive:
             names = ", ".join(wish.waive)
-            old = self._store.overrides_of(job)
             waive = tuple(dict.fromkeys([*old.waive, *map(str, wish.waive)]))
             self._store.set_overrides(job, old.model_copy(update={"waive": waive}))
             decision = "may differ at a resume; the result then says exact: false"

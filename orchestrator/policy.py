@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from jobs.budgets import backoff, spent
 from jobs.contract.records import Distrusted, Overrides
+from jobs.geometry import batch_geometry
 from jobs.history import JobHistory
 from jobs.poison import Death, find_poison
 from jobs.retry import Again, decide
@@ -174,7 +175,7 @@ def _more_memory(end: Meaning, spec: JobSpec, overrides: Overrides) -> RunAgain 
 def _smaller_micro_batch(end: Meaning, spec: JobSpec, overrides: Overrides) -> RunAgain | GiveUp:
     if not isinstance(spec.semantic, Semantic):  # only a training has a micro-batch to halve
         return GiveUp(reason=f"device out of memory: {end.cause}")
-    current = overrides.micro_batch or spec.semantic.micro_batch
+    current = batch_geometry(spec.semantic, overrides).micro_batch
     least = spec.semantic.micro_batch / 2**spec.run.retry.micro_batch_halvings
     if current % 2 or current // 2 < least:
         return GiveUp(

@@ -82,6 +82,7 @@ class AgainWish(Record):
     kind: Literal["again"] = "again"
     jobs: tuple[str, ...]
     waive: tuple[Waiver, ...] = ()  # what may differ at their resumes from now on
+    ranks: Annotated[int | None, Field(ge=1, le=4096)] = None  # as many from now on
 
 
 class ForgiveWish(Record):

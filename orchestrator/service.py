@@ -16,6 +16,7 @@ from durable.files import private_dir
 from durable.locks import Locked
 from jobs.contract.paths import JobDir, StateDir
 from jobs.contract.records import WorkerSite
+from jobs.geometry import check_ranks
 from jobs.states import TERMINAL, JobState
 from jobs.waivers import Waiver
 from orchestrator import requests
@@ -228,14 +229,21 @@ class Service:
             [row for row in rows if row.state is JobState.HELD or row.id in held],
         )
 
-    def again(self, *selectors: str, waive: Sequence[Waiver] = ()) -> list[str]:
+    def again(
+        self, *selectors: str, waive: Sequence[Waiver] = (), ranks: int | None = None
+    ) -> list[str]:
         """Start failed, held or cancelled jobs again, with whole budgets. `NotFound`.
 
-        `waive`: what of their checkpoints may differ from now on.
+        `waive`: what of their checkpoints may differ from now on; `ranks`: how many they have
+        from now on. Raises `jobs.geometry.BadGeometry` where a job cannot have so many.
         """
         rows = [row for row in self.chosen(selectors) if row.state in STOPPED]
+        if ranks is not None:
+            for row in rows:
+                check_ranks(self.store.spec_of(row.id), self.store.overrides_of(row.id), ranks)
         if rows:
-            wish = requests.AgainWish(jobs=tuple(row.id for row in rows), waive=tuple(waive))
+            jobs = tuple(row.id for row in rows)
+            wish = requests.AgainWish(jobs=jobs, waive=tuple(waive), ranks=ranks)
             self._carried_out([requests.post(self.state, wish)])
         return [row.name for row in rows]
 

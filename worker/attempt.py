@@ -44,6 +44,11 @@ class Assignment:
         return self.tasks.pack > 1 and self.submission.drop(self.task.index).exists()
 
     @property
+    def ranks(self) -> int:
+        """As many ranks as the spec says, or as a person wants for now."""
+        return self.task.overrides.ranks or self.spec.semantic.engine.ranks
+
+    @property
     def site(self) -> WorkerSite:
         """The part of site.yaml that a worker needs."""
         return self.tasks.site

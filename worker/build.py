@@ -11,12 +11,13 @@ import torch
 from checkpoints.manifest import Base
 from checkpoints.store import CheckpointStore
 from durable.faults import hit
+from jobs.geometry import BatchGeometry, batch_geometry
 from jobs.spec import Semantic, semantic_digest
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
 from worker.channel import Channel
 from worker.collate import Encoder
-from worker.engine import BatchGeometry, batch_geometry, build_engine
+from worker.engine import build_engine
 from worker.evaluation import prepare
 from worker.failures import Misconfigured
 from worker.machine import environment, prepare_machine, seed_everything
@@ -151,10 +152,11 @@ def takes_num_items(model: torch.nn.Module) -> bool:
 
 def _geometry(attempt: Attempt) -> BatchGeometry:
     semantic, layout = attempt.training, attempt.layout
-    if layout.world_size != semantic.engine.ranks:
+    ranks = attempt.assignment.ranks
+    if layout.world_size != ranks:
         raise Misconfigured(
-            f"engine.ranks is {semantic.engine.ranks}, but {layout.world_size} ranks were"
-            " started: start the ranks through orch, or with srun --ntasks"
+            f"{ranks} ranks are wanted (engine.ranks), but {layout.world_size} were started:"
+            " start the ranks through orch, or with srun --ntasks"
         )
     try:
         return batch_geometry(semantic, attempt.claim.overrides)
@@ -172,6 +174,8 @@ def _first_standing(data: Data, geometry: BatchGeometry, semantic: Semantic) -> 
         standing.add_reasons(
             [f"micro_batch {geometry.micro_batch} instead of {semantic.micro_batch}"]
         )
+    if geometry.ranks != semantic.engine.ranks:
+        standing.add_reasons([f"{geometry.ranks} ranks instead of {semantic.engine.ranks}"])
     return standing
 
 

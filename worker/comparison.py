@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from checkpoints.errors import BrokenCheckpoint
 from checkpoints.store import OpenCheckpoint
+from jobs.waivers import Waiver
 from worker.continuity import (
     Difference,
     Present,
@@ -23,7 +24,16 @@ from worker.continuity import (
 )
 from worker.machine import seed_everything
 from worker.session import Session
-from worker.snapshot import Restoration, SnapshotMismatch, decode, files_needed, plan_restore
+from worker.snapshot import (
+    RankState,
+    Restoration,
+    SnapshotMismatch,
+    decode,
+    files_needed,
+    files_read,
+    plan_restore,
+    reshaped,
+)
 from worker.snapshot.files import FILE_ENTRIES, rank_path
 from worker.standing import StandingRecord
 
@@ -75,35 +85,33 @@ class Comparison:
         claim = session.attempt.claim
         self._waived = effective_waivers(claim.waivers, claim.overrides)
         found = differences(opened.manifest, record, present(session))
-        self._missing: set[str] = set()
-        if opened.manifest.world_size == session.channel.world_size:
-            found += self._missing_files()
+        self._other_world = opened.manifest.world_size != session.channel.world_size
+        self._missing: frozenset[str] = frozenset()
+        found += self._missing_files()
         self._verdict = judge(found, self._waived)
 
     def can_plan(self) -> bool:
         """Return whether looking further could tell more: what is refused may yet be waived."""
-        return all(d.waiver is not None and d.entry != "world_size" for d in self._verdict.refused)
+        refused = self._verdict.refused
+        return all(d.waiver is not None and d.entry != Waiver.WORLD_SIZE for d in refused)
 
     def plan(self) -> Restoration | None:
         """Return the checked state, None when it does not fit. Raises `SnapshotBroken`."""
         session, step = self._session, self._opened.manifest.step
-        rank, world = session.channel.rank, session.channel.world_size
-        stage = session.engine.zero_stage
-        wanted = [p for p in files_needed(rank, world, stage) if p not in self._missing]
-        files = {path: self._opened.read(path) for path in wanted}
-        state = decode(
-            files,
-            rank=rank,
-            world_size=world,
-            zero_stage=stage,
-            may_lack_rng=bool(self._missing),
-        )
+        rank = session.channel.rank
+        try:
+            state = self._state()
+        except SnapshotMismatch as error:
+            self._add(error.entries)
+            return None
         if state.state["counters"].get("global_steps") != step:
             raise BrokenCheckpoint(
                 "holds another step than its manifest", rank_path(rank, "state.json")
             )
-        # A missing file is refused or waived already; it must not hide what else differs.
-        passed = self._waived | ({"rng"} if self._missing else set())
+        # A missing file is refused or waived already; it must not hide what else differs. And
+        # ranks that were not there have no random state.
+        no_rng = self._other_world or bool(self._missing)
+        passed = self._waived | ({Waiver.RNG} if no_rng else set())
         try:
             plan = plan_restore(
                 session.engine,
@@ -114,8 +122,32 @@ class Comparison:
         except SnapshotMismatch as error:
             self._add(error.entries)
             return None
-        self._add([one for one in plan.waived if not (self._missing and one[0] == "rng")])
+        self._add([one for one in plan.waived if not (no_rng and one[0] == Waiver.RNG)])
         return plan
+
+    def _state(self) -> RankState:
+        """Return what this rank is to go on with."""
+        channel, stage = self._session.channel, self._session.engine.zero_stage
+        saved_ranks = self._opened.manifest.world_size
+        if self._other_world:
+            state = reshaped(
+                self._session.engine,
+                self._opened.read,
+                saved_ranks=saved_ranks,
+                missing=self._missing,
+            )
+            if state.buffers:
+                self._add([(Waiver.WORLD_SIZE, "rank 0's changed buffers serve all ranks")])
+            return state
+        needed = files_needed(channel.rank, channel.world_size, stage)
+        files = {path: self._opened.read(path) for path in needed if path not in self._missing}
+        return decode(
+            files,
+            rank=channel.rank,
+            world_size=channel.world_size,
+            zero_stage=stage,
+            may_lack_rng=bool(self._missing),
+        )
 
     def status(self) -> dict[str, Any]:
         """Return the verdict as JSON."""
@@ -127,11 +159,14 @@ class Comparison:
     def _missing_files(self) -> list[Difference]:
         session = self._session
         listed = {entry.path for entry in self._opened.manifest.files}
-        needed = files_needed(
-            session.channel.rank, session.channel.world_size, session.engine.zero_stage
-        )
+        rank, stage = session.channel.rank, session.engine.zero_stage
+        saved_ranks = self._opened.manifest.world_size
+        if self._other_world:
+            needed = files_read(saved_ranks, stage)
+        else:
+            needed = files_needed(rank, saved_ranks, stage)
         missing = [path for path in needed if path not in listed]
-        self._missing = set(missing)
+        self._missing = frozenset(missing)
         return [
             Difference(
                 entry=FILE_ENTRIES[path.rpartition("/")[2]],

@@ -83,8 +83,10 @@ def judge(differences: Collection[Difference], waived: Collection[str]) -> Verdi
 def effective_waivers(waivers: Collection[str], overrides: Overrides) -> frozenset[str]:
     """Return what is waived: by name, and by what this submission changes on purpose."""
     names = set(waivers)
-    if overrides.micro_batch is not None:
+    if overrides.micro_batch is not None or overrides.ranks is not None:
         names.add(Waiver.BATCH_GEOMETRY)
+    if overrides.ranks is not None:
+        names.add(Waiver.WORLD_SIZE)
     return frozenset(names)
 
 
@@ -162,7 +164,7 @@ def _batch(manifest: Manifest, saved: StandingRecord, now: Present) -> Iterator[
             entry=Waiver.WORLD_SIZE,
             words=_both(manifest.world_size, now.world_size),
             reason=f"world_size {manifest.world_size} -> {now.world_size} {at}:"
-            " sums round by rank, and each rank's random state is drawn anew",
+            " sums round by rank, and the ranks' random states are drawn anew",
         )
     if saved.micro_batch != now.micro_batch:
         yield Difference(

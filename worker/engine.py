@@ -17,13 +17,13 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from jobs.contract.records import Overrides
+from jobs.geometry import BatchGeometry, batch_geometry
 from jobs.spec import Semantic
 from worker.snapshot.buffers import buffer_digests
 
@@ -31,36 +31,6 @@ from worker.snapshot.buffers import buffer_digests
 MAX_BUCKET_ELEMENTS = 50_000_000
 # ZeRO-3 keeps parameters below this many elements whole on every rank (DeepSpeed's default).
 PERSISTENCE_THRESHOLD = 100_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchGeometry:
-    """How a global batch is cut: global = micro × accumulation × ranks."""
-
-    micro_batch: int  # examples per rank and micro-step
-    accumulation: int  # micro-steps per step
-    ranks: int
-
-    @property
-    def global_batch(self) -> int:
-        """Examples per step."""
-        return self.micro_batch * self.accumulation * self.ranks
-
-
-def batch_geometry(semantic: Semantic, overrides: Overrides) -> BatchGeometry:
-    """Return the cut of the global batch; an override of the micro-batch keeps the global one.
-
-    Raises ValueError when the override does not divide it.
-    """
-    ranks = semantic.engine.ranks
-    micro = overrides.micro_batch or semantic.micro_batch
-    accumulation, rest = divmod(semantic.train.global_batch, micro * ranks)
-    if rest or accumulation == 0:
-        raise ValueError(
-            f"overrides.micro_batch {micro} × {ranks} ranks does not divide train.global_batch"
-            f" {semantic.train.global_batch}: choose a divisor"
-        )
-    return BatchGeometry(micro_batch=micro, accumulation=accumulation, ranks=ranks)
 
 
 def engine_config(
@@ -214,15 +184,15 @@ def build_engine(
 ) -> Engine:
     """Return the engine that trains `model` as `semantic` says. Collective.
 
-    The process group must be initialised and have `semantic.engine.ranks` ranks. With bf16 the
+    The process group must be initialised and have as many ranks as the spec, or an override of
+    it, says. With bf16 the
     whole model, frozen weights included, is cast: take `snapshot.base_digest` before. Raises
     ValueError when nothing is trained or the group's size differs from the spec's.
     """
     device, overrides = torch.device(device), overrides or Overrides()
-    if dist.get_world_size() != semantic.engine.ranks:
-        raise ValueError(
-            f"engine.ranks is {semantic.engine.ranks}, but {dist.get_world_size()} ranks are here"
-        )
+    ranks = overrides.ranks or semantic.engine.ranks
+    if dist.get_world_size() != ranks:
+        raise ValueError(f"{ranks} ranks are wanted, but {dist.get_world_size()} are here")
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ValueError("the method left no parameter to train: check method.targets")

@@ -121,7 +121,7 @@ def rank_environment(assignment: Assignment, *, rank: int, launch_id: str) -> di
     engine = assignment.spec.semantic.engine
     return dict(os.environ) | {
         names.RANK: str(rank),
-        names.WORLD_SIZE: str(engine.ranks),
+        names.WORLD_SIZE: str(assignment.ranks),
         names.TASK_INDEX: str(assignment.task.index),
         names.LAUNCH_ID: launch_id,
         "OMP_NUM_THREADS": str(engine.threads_per_rank),
@@ -140,7 +140,7 @@ def launch(assignment: Assignment, spawner: Spawner) -> int:
     arguments = ["--submission", str(assignment.submission.path)]
     arguments += ["--index", str(assignment.task.index)]
     ranks: list[RankProcess] = []
-    for rank in range(assignment.spec.semantic.engine.ranks):
+    for rank in range(assignment.ranks):
         env = rank_environment(assignment, rank=rank, launch_id=launch_id)
         ranks.append(spawner.spawn(arguments, env))
         hit("launch.after_spawn")

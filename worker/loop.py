@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 
+import torch
+
 from durable.faults import hit
 from worker.evaluation import evaluate
 from worker.failures import Stopped
 from worker.losses import StepLosses
+from worker.machine import seed_micro_batch
 from worker.saving import save, save_at_stop
 from worker.schedule import lr_at
 from worker.session import Session
@@ -31,7 +34,7 @@ def train(session: Session) -> None:
         stop_if_agreed(session, losses)
         step = standing.step + 1
         engine.set_lr(lr_at(session.semantic.train, step - 1))
-        losses.add(step, [engine.micro_step(batch) for batch in session.batches(step)])
+        losses.add(step, micro_losses(session, step))
         standing.step, standing.changed = step, True
         standing.evaluation_pending = evaluates_at(session, step)
         session.progress.at(step)
@@ -41,6 +44,16 @@ def train(session: Session) -> None:
             save(session, losses, kind="periodic")
     if standing.changed:
         save(session, losses, kind="final")
+
+
+def micro_losses(session: Session, step: int) -> list[torch.Tensor]:
+    """Train on this rank's micro-batches of a step; return their losses."""
+    channel, order, found = session.channel, session.data.order, []
+    for micro, batch in enumerate(session.batches(step)):
+        number = order.micro_batch_number(micro, rank=channel.rank, world_size=channel.world_size)
+        seed_micro_batch(session.semantic.seed, step, number)
+        found.append(session.engine.micro_step(batch))
+    return found
 
 
 def evaluates_at(session: Session, step: int) -> bool:

@@ -39,6 +39,19 @@ def seed_everything(seed: int, rank: int, *, step: int = 0) -> None:
     torch.manual_seed(words[2])
 
 
+def seed_micro_batch(seed: int, step: int, number: int) -> None:
+    """Give the generators the state of a micro-batch: a function of its place in the step.
+
+    `number`: `DataOrder.micro_batch_number`; it counts over all ranks, so that the same examples
+    meet the same dropout whichever rank has them.
+    """
+    digest = hashlib.sha256(f"orch micro-batch {seed} {step} {number}".encode()).digest()
+    words = [int.from_bytes(digest[start : start + 4], "little") for start in (0, 4, 8)]
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.manual_seed(words[2])
+
+
 def environment(device: torch.device, *, threads: int, packages: str | None = None) -> Environment:
     """Return what must stay the same for a resume to be exact."""
     model = platform.machine()

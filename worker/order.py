@@ -60,6 +60,14 @@ class DataOrder:
         start = (step - 1) * self.global_batch + micro * world_size * size + rank * size
         return [self.sample(start + slot) for slot in range(size)]
 
+    @staticmethod
+    def micro_batch_number(micro: int, *, rank: int, world_size: int) -> int:
+        """Return which of a step's micro-batches (from 0, over all ranks, in stream order) it is.
+
+        Of one size they hold the same samples for every number of ranks.
+        """
+        return micro * world_size + rank
+
     @property
     def digest(self) -> str:
         """Identify the whole order: equal digests give equal batches at every step."""

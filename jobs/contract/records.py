@@ -51,6 +51,7 @@ class Overrides(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     micro_batch: int | None = None
+    ranks: int | None = None  # a person's (`orch retry --ranks`); the global batch stays
     memory_gb: float | None = None
     distrusted: tuple[Distrusted, ...] = ()
     waive: tuple[str, ...] = ()  # what a person let pass for this job (`orch retry --waive`)

@@ -37,14 +37,28 @@ Waive = Annotated[
     ),
 ]
 
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        "--ranks",
+        metavar="N",
+        min=1,
+        max=4096,
+        help="Go on with so many ranks, the same global batch; results say exact: false.",
+        show_default=False,
+    ),
+]
+
 
 def retry(
     selectors: OptionalSelectors = None,
+    *,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only failed jobs (of NAME|JOB, or all).")
     ] = False,
     group: Group = None,
     waive: Waive = None,
+    ranks: Ranks = None,
     as_json: Json = False,
 ) -> None:
     """Start failed, held or cancelled jobs again, their budgets whole.
@@ -58,6 +72,7 @@ def retry(
       orch retry --group 1 quickstart
       orch retry 3f2a9c1e 77aa01bc
       orch retry 3f2a9c1e --waive library_versions
+      orch retry 3f2a9c1e --ranks 2
     """
     from jobs.waivers import parse_waivers
     from orchestrator.views.documents import outcome_document
@@ -76,7 +91,7 @@ def retry(
         ) from None
     home = state_home()
     require_state(home, wanted[0] if wanted else "any job")
-    names = _start(home, wanted, failed=failed, group=group, waive=waivers)
+    names = _start(home, wanted, failed=failed, group=group, waive=waivers, ranks=ranks)
     if as_json:
         streams.show_document(outcome_document("retry", started=names))
         return
@@ -96,17 +111,24 @@ def _start(
     failed: bool,
     group: str | None,
     waive: Sequence[Waiver],
+    ranks: int | None,
 ) -> list[str]:
     """Have the jobs started again; return their names."""
+    from jobs.geometry import BadGeometry
     from jobs.states import JobState
 
     service = open_acting(home)
-    if not failed and group is None:
-        return service.again(*wanted, waive=waive)
-    ids = [row.id for row in service.chosen(wanted) if row.state is JobState.FAILED]
-    if group is not None:
-        ids = _of_group(home, wanted, group, ids)
-    return service.again(*ids, waive=waive) if ids else []
+    chosen = list(wanted)
+    if failed or group is not None:
+        chosen = [row.id for row in service.chosen(wanted) if row.state is JobState.FAILED]
+        if group is not None:
+            chosen = _of_group(home, wanted, group, chosen)
+        if not chosen:
+            return []
+    try:
+        return service.again(*chosen, waive=waive, ranks=ranks)
+    except BadGeometry as error:
+        raise Stop(Exit.USAGE, str(error), fix="give --ranks another number") from None
 
 
 def _of_group(home: Path, wanted: Sequence[str], group: str, ids: Sequence[str]) -> list[str]:

@@ -53,7 +53,7 @@ def test_the_best_weights_survive_preemptions(tmp_path: Path, fork_server: ForkS
         "engine__zero_stage": 2,
         "engine__ranks": 2,
         "engine__precision": "bf16",
-        "train__lr": 0.05,  # overshoots: the last evaluation is not the best
+        "train__lr": 0.2,  # overshoots: the last evaluation is not the best
     }
     whole = uninterrupted(tmp_path, fork_server, **changes)
     job = bench(tmp_path, "broken", fork_server, **changes)

@@ -19,6 +19,7 @@ from worker.snapshot.files import (
     files_needed,
     files_written,
 )
+from worker.snapshot.reshape import files_read, reshaped
 from worker.snapshot.restore import Restoration, plan_restore, restore
 from worker.snapshot.state import (
     NotAtBoundary,
@@ -46,11 +47,13 @@ __all__ = [
     "encode_tensors",
     "evaluation_weights",
     "files_needed",
+    "files_read",
     "files_written",
     "full_trained",
     "load_trained",
     "mapping_digest",
     "plan_restore",
+    "reshaped",
     "restore",
     "weights_digest",
 ]

@@ -11,6 +11,7 @@ from durable import faults
 from worker.snapshot.buffers import changed_buffers
 from worker.snapshot.digest import mapping_digest
 from worker.snapshot.parts import Parts, parts_of
+from worker.snapshot.pieces import as_json
 from worker.snapshot.rng import capture_rng
 from worker.snapshot.state import FORMAT, NotAtBoundary, RankState, Tensors
 
@@ -42,6 +43,7 @@ def capture(engine: Engine) -> RankState:
         "accumulation": engine.accumulation,
         "param_groups": hyper_parameters(parts.inner),
         "loss_scaler": scaler_variables(parts.scaler),
+        "pieces": as_json(parts.pieces),
         "rng": random_values,
         # Of what this rank holds, also where rank 0's file will speak for it.
         "digests": {part: mapping_digest(value) for part, value in held.items()},

@@ -94,14 +94,14 @@ def decode(
         if path not in files and not (may_lack_rng and path == rank_path(rank, RNG)):
             raise SnapshotBroken(f"{path}: missing")
     path = rank_path(rank, STATE)
-    state = _decode_state(path, files[path])
+    state = decode_state(path, files[path])
     listed = state["tensors"]
 
     def tensors_of(owner: int, name: str, part: str) -> Tensors:
         where = rank_path(owner, name)
         tensors = decode_tensors(files[where], where)
         if owner == rank:  # another rank's file is held against this rank's digest of it
-            _check_contents(where, listed.get(part), tensors)
+            check_contents(where, listed.get(part), tensors)
         return tensors
 
     where = rank_path(rank, RNG)
@@ -109,8 +109,8 @@ def decode(
     buffers = {n.removeprefix(BUFFER): t for n, t in private.items() if n.startswith(BUFFER)}
     rng = {n: t for n, t in private.items() if not n.startswith(BUFFER)}
     if where in files:
-        _check_contents(where, listed.get("rng"), rng)
-    _check_contents(where, listed.get("buffers"), buffers)
+        check_contents(where, listed.get("rng"), rng)
+    check_contents(where, listed.get("buffers"), buffers)
     return RankState(
         model={} if zero_stage == 3 else tensors_of(0, MODEL, "model"),
         optimizer=tensors_of(0 if zero_stage == 0 else rank, OPTIMIZER, "optimizer"),
@@ -134,7 +134,8 @@ def decode_tensors(data: bytes, path: str) -> Tensors:
     return tensors
 
 
-def _decode_state(path: str, data: bytes) -> dict[str, Any]:
+def decode_state(path: str, data: bytes) -> dict[str, Any]:
+    """Return what state.json says. Raises `SnapshotBroken` naming `path` and the field."""
     if len(data) > MAX_STATE_BYTES:
         raise SnapshotBroken(f"{path}: larger than {MAX_STATE_BYTES} bytes")
     try:
@@ -151,7 +152,8 @@ def _decode_state(path: str, data: bytes) -> dict[str, Any]:
     return state
 
 
-def _check_contents(path: str, listed: Any, tensors: Tensors) -> None:
+def check_contents(path: str, listed: Any, tensors: Tensors) -> None:
+    """Raise `SnapshotMismatch` unless the tensors of a file are those that state.json lists."""
     found = describe(tensors)
     if not isinstance(listed, dict):
         raise SnapshotBroken(f"{path}: state.json does not list its tensors")

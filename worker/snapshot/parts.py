@@ -14,12 +14,14 @@ classes in `_PARTS` are accepted. All were checked bit for bit in `tests/e2e/sna
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from worker.snapshot.pieces import Pieces, of_each, of_flat
 from worker.snapshot.state import UnsupportedEngine
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Parts:
     slots: Mapping[str, torch.Tensor]  # name -> the tensor that is the inner state's key
     masters: bool  # the slots are fp32 masters, apart from the module's tensors
     replicated: bool  # every rank holds the same
+    pieces: Pieces  # where parameters lie in slots that hold parts of them; empty: whole ones
     scaler: Any | None  # the object with the loss scaler's variables
     refresh: Callable[[], None]  # masters -> module; collective
 
@@ -67,6 +70,7 @@ def _adamw(engine: Engine, optimizer: Any) -> Parts:
         slots=dict(engine.trained_parameters()),
         masters=False,
         replicated=True,
+        pieces={},
         scaler=None,
         refresh=_nothing,
     )
@@ -89,28 +93,43 @@ def _unfused(engine: Engine, optimizer: Any) -> Parts:
         slots={names[id(low)]: master for low, master in pairs},
         masters=True,
         replicated=True,
+        pieces={},
         scaler=optimizer.loss_scale_config,
         refresh=refresh,
     )
 
 
 def _zero_1_2(engine: Engine, optimizer: Any) -> Parts:
+    slots = _numbered("group", optimizer.single_partition_of_fp32_groups)
+    members = [
+        list(zip(group, offsets, strict=True))
+        for group, offsets in zip(
+            optimizer.round_robin_bit16_groups, optimizer.round_robin_bit16_offsets, strict=True
+        )
+    ]
     return Parts(
         inner=optimizer.optimizer,
-        slots=_numbered("group", optimizer.single_partition_of_fp32_groups),
+        slots=slots,
         masters=True,
         replicated=False,
+        pieces=_flat_pieces(engine, slots, members),
         scaler=optimizer.loss_scaler,
         refresh=optimizer.update_lp_params,
     )
 
 
 def _bf16(engine: Engine, optimizer: Any) -> Parts:
+    slots = _numbered("group", optimizer.fp32_groups_flat_partition)
+    members = []
+    for group in optimizer.bf16_groups:
+        places = accumulate((p.numel() for p in group), initial=0)
+        members.append(list(zip(group, places, strict=False)))  # the last place is the end
     return Parts(
         inner=optimizer.optimizer,
-        slots=_numbered("group", optimizer.fp32_groups_flat_partition),
+        slots=slots,
         masters=True,
         replicated=False,
+        pieces=_flat_pieces(engine, slots, members),
         scaler=None,  # bf16 needs none
         refresh=optimizer.update_lp_params,
     )
@@ -134,14 +153,44 @@ def _zero_3(engine: Engine, optimizer: Any) -> Parts:
         if optimizer.persistent_parameters:
             optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)
 
+    slots = _numbered("subgroup", optimizer.fp32_partitioned_groups_flat)
+    names = {id(p): name for name, p in engine.trained_parameters()}
+    pieces = {
+        slot: tuple(
+            of_each(
+                ((names[id(p)], p.ds_numel, p.partition_numel()) for p in group), rank=engine.rank
+            )
+        )
+        for slot, group in zip(slots, optimizer.fp16_groups, strict=True)
+    }
     return Parts(
         inner=optimizer.optimizer,
-        slots=_numbered("subgroup", optimizer.fp32_partitioned_groups_flat),
+        slots=slots,
         masters=True,
         replicated=False,
+        pieces=pieces,
         scaler=optimizer.loss_scaler,
         refresh=refresh,
     )
+
+
+def _flat_pieces(
+    engine: Engine,
+    slots: Mapping[str, torch.Tensor],
+    members: Sequence[Sequence[tuple[torch.nn.Parameter, int]]],
+) -> Pieces:
+    """Return the pieces of slots that are equal parts of long tensors; members: by place."""
+    names = {id(p): name for name, p in engine.trained_parameters()}
+    return {
+        slot: tuple(
+            of_flat(
+                ((names[id(p)], p.numel(), place) for p, place in group),
+                rank=engine.rank,
+                length=flat.numel(),
+            )
+        )
+        for (slot, flat), group in zip(slots.items(), members, strict=True)
+    }
 
 
 def _numbered(word: str, tensors: list[torch.Tensor]) -> dict[str, torch.Tensor]:

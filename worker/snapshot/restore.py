@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,7 @@ from worker.snapshot.capture import (
 )
 from worker.snapshot.digest import mapping_digest, tensor_bytes
 from worker.snapshot.parts import Parts, parts_of
+from worker.snapshot.pieces import as_json, from_json
 from worker.snapshot.rng import check_rng, restore_rng
 from worker.snapshot.state import (
     FORMAT,
@@ -95,6 +97,7 @@ def _checks(engine: Engine, parts: Parts, saved: RankState) -> list[tuple[str, C
     state = saved.state
     return [
         ("engine", lambda: _check_layout(engine, state)),
+        ("engine", lambda: _check_pieces(parts, state)),
         ("scheduler", lambda: _check_settings(parts, state)),
         ("scaler", lambda: _check_scaler(parts, state)),
         ("rng", lambda: check_rng(saved.rng, state["rng"], engine.device)),
@@ -193,6 +196,20 @@ def _check_layout(engine: Engine, state: Mapping[str, Any]) -> None:
             raise SnapshotMismatch(
                 f"state: layout.{key} was {state['layout'].get(key)!r} when saved, is {value!r} now"
             )
+
+
+def _check_pieces(parts: Parts, state: Mapping[str, Any]) -> None:
+    """Compare where parameters lay in the flat tensors; a checkpoint may be older than that."""
+    if state.get("pieces") is None:
+        return
+    saved, live = from_json(state["pieces"], "state"), as_json(parts.pieces)
+    for slot in sorted({*saved, *live}):
+        before = [list(piece) for piece in saved.get(slot, ())]
+        for then, now in zip_longest(before, live.get(slot, ())):
+            if then != now:
+                raise SnapshotMismatch(
+                    f"state: pieces of {slot} had {then} when saved, have {now} now"
+                )
 
 
 def _check_settings(parts: Parts, state: Mapping[str, Any]) -> None:

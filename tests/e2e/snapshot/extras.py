@@ -153,6 +153,14 @@ def contents(engine: Engine, semantic: Any, directory: Path, rank: int) -> Any:
     }
 
 
+def save_again(engine: Engine, semantic: Any, directory: Path, rank: int) -> Any:
+    """Leave the present state as a checkpoint."""
+    folder = directory / "checkpoint" / f"rank-{rank:05d}"
+    folder.mkdir(parents=True)
+    for name, data in snapshot.encode(snapshot.capture(engine)).items():
+        (folder / name).write_bytes(data)
+
+
 def save_trained(engine: Engine, semantic: Any, directory: Path, rank: int) -> Any:
     """Leave the full trained tensors beside the report."""
     data = snapshot.encode_tensors(snapshot.full_trained(engine))

@@ -46,6 +46,7 @@ class Plan:
     until: int  # steps
     total: int = 6
     resume: str | None = None  # directory with rank-NNNNN/ files
+    saved_ranks: int | None = None  # of that directory; None: as many as the cell
     save_at: int | None = None  # capture after this many steps, into directory/checkpoint
     drop: str | None = None  # negative controls: what is not restored
     extra: str | None = None  # a further check after the last step
@@ -228,6 +229,14 @@ def _resume(engine: Any, plan: Plan, rank: int) -> None:
 
     assert plan.resume is not None
     cell = plan.cell
+    if plan.saved_ranks not in (None, cell.ranks):
+        saved = snapshot.reshaped(
+            engine,
+            lambda path: (Path(plan.resume or "") / path).read_bytes(),
+            saved_ranks=plan.saved_ranks,
+        )
+        snapshot.plan_restore(engine, saved, waived={"rng"}).apply()
+        return
     saved = snapshot.decode(
         read_needed(Path(plan.resume), cell, rank),
         rank=rank,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.remembered import RememberedChoice, remember_choice
+from tests.contract.stub import make_spec
 from tests.unit.cli.state import job_id, write_state
 
 Orch = Callable[..., Any]
@@ -59,6 +60,19 @@ def test_retry_without_a_word_of_which_jobs_is_wrong_usage(orch: Orch, home: Pat
 
     assert outcome.code == 2
     assert "--failed" in outcome.err
+    assert state_of(orch, 1) == "FAILED"
+
+
+def test_ranks_that_do_not_divide_the_batch_are_refused_with_those_that_do(
+    orch: Orch, home: Path
+) -> None:
+    """Before anything is asked for."""
+    local_state(home, {1: "FAILED"}, spec=make_spec(1).model_dump_json())
+
+    outcome = orch("retry", job_id(1), "--ranks", "3")
+
+    assert outcome.code == 2
+    assert "cannot be dealt out to 3 ranks; possible are 1, 2, 4\n" in outcome.err
     assert state_of(orch, 1) == "FAILED"
 
 

@@ -12,6 +12,7 @@ from jobs.contract.records import (
     TasksRecord,
     read_record,
 )
+from jobs.geometry import BadGeometry
 from jobs.history import AttemptHistory, JobHistory
 from jobs.retry import Stop, decide
 from jobs.states import JobState
@@ -113,6 +114,21 @@ def test_a_job_that_is_not_stopped_is_not_changed(world: World) -> None:
 
     assert world.service.again(SPEC.id, waive=[Waiver.RNG]) == []
     assert newest_tasks(world).tasks[0].waivers == ("device_model",)
+
+
+def test_another_number_of_ranks_is_asked_of_the_scheduler(refused: World) -> None:
+    """And is told to the attempt; the spec stays."""
+    two = refused.service.again(SPEC.id, ranks=2)
+    refused.tick(1.0)
+
+    assert two == [SPEC.name]
+    tasks = newest_tasks(refused)
+    assert tasks.tasks[0].overrides.ranks == 2
+    asked = [str(what).partition(" ")[0] for verb, what in refused.fake.log if verb == "check"]
+    assert asked == ["1", "2"]
+    refused.service.hold(SPEC.id)
+    with pytest.raises(BadGeometry, match="possible are"):
+        refused.service.again(SPEC.id, ranks=3)
 
 
 def test_the_batch_script_stops_with_the_same_words() -> None:

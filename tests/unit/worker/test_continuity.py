@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from checkpoints.manifest import Environment, Manifest
 from jobs.contract.records import Overrides
@@ -111,6 +112,50 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
     ),
     ("batch_geometry", {}, {"micro_batch": 2}, ["micro_batch 2 when saved, 4 now"]),
 ]
+
+
+# What the table need not change, and who looks at it instead.
+ELSEWHERE: dict[type[BaseModel], dict[str, str]] = {
+    Manifest: {
+        "format": "decoding refuses it",
+        "version": "decoding refuses a newer one, with both named",
+        "job": "the store refuses another job's",
+        "spec_digest": "the store refuses another spec's",
+        "epoch": "the directory's name has it",
+        "step": "the directory's name has it, and every rank's counters",
+        "kind": "why it was saved changes nothing",
+        "parent": "where it came from, for people",
+        "files": "every byte is verified; what no rank wrote is missing by name",
+        "waivers": "the history that the result tells",
+        "extra": "the standing, below",
+    },
+    Environment: {"packages": "only a reason, unless `packages: strict` (worker.packages)"},
+    StandingRecord: {
+        "evaluation_pending": "taken over",
+        "best": "taken over; its tensors are verified bytes",
+        "dev": "taken over",
+        "resumed_steps": "the history that the result tells",
+        "inexact_reasons": "the history that the result tells",
+        "waived": "the history that the result tells",
+        "save_seconds": "how long a save took changes nothing",
+    },
+}
+
+
+def test_no_entry_is_forgotten() -> None:
+    """A new field of a manifest is compared, with a row above, or has its words here."""
+    rows: dict[type[BaseModel], set[str]] = {
+        Manifest: {name for _, manifest, _, _ in TABLE for name in manifest},
+        Environment: {
+            name
+            for _, manifest, _, _ in TABLE
+            for name, value in manifest.get("environment", {}).items()
+            if value != MANIFEST["environment"][name]
+        },
+        StandingRecord: {name for _, _, standing, _ in TABLE for name in standing},
+    }
+    for model, elsewhere in ELSEWHERE.items():
+        assert (rows[model] | set(elsewhere)) == set(model.model_fields), model.__name__
 
 
 def test_an_equal_checkpoint_has_no_difference() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from jobs.contract.records import Overrides
+from jobs.geometry import BatchGeometry, batch_geometry
 from jobs.spec import Semantic
-from worker.engine import MAX_BUCKET_ELEMENTS, BatchGeometry, batch_geometry, engine_config
+from worker.engine import MAX_BUCKET_ELEMENTS, engine_config
 
 
 def _semantic(**engine: Any) -> Semantic:
