@@ -23,6 +23,7 @@ class Pair:
     zero_stage: int
     precision: str = "fp32"
     method: str = "lora"
+    micro_batch: int = 1
 
     @property
     def label(self) -> str:
@@ -36,7 +37,7 @@ class Pair:
             "engine__ranks": self.before,
             "engine__zero_stage": self.zero_stage,
             "engine__precision": self.precision,
-            "train__micro_batch": 1,
+            "train__micro_batch": self.micro_batch,
         }
         return found | ({"method": {"name": "full"}} if self.method == "full" else {})
 
@@ -59,9 +60,18 @@ class Seen:
 
 
 def losses(job: Bench) -> dict[int, float]:
-    """Return the training losses by step."""
+    """Return the training losses by step, each step once."""
     rows = [json.loads(line) for line in job.job.metrics.read_text().splitlines()]
-    return {row["step"]: row["loss"] for row in rows if "loss" in row}
+    found = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def differences(fixed: Bench, job: Bench) -> dict[int, float]:
+    """Return by how much a job's losses differ from another's, by step; both have all steps."""
+    one, other = losses(fixed), losses(job)
+    assert list(one) == list(other) == list(range(1, len(one) + 1))
+    return {step: abs(one[step] - other[step]) / abs(one[step]) for step in one}
 
 
 def follow(root: Path, server: ForkServer, pair: Pair) -> Seen:
@@ -76,9 +86,7 @@ def follow(root: Path, server: ForkServer, pair: Pair) -> Seen:
     assert ended.exit_code == 0, ended.log()
     result = job.result
     (resumed,) = result.resumed_steps
-    one, other = losses(fixed), losses(job)
-    assert set(one) == set(other)
-    off = {step: abs(one[step] - other[step]) / abs(one[step]) for step in one}
+    off = differences(fixed, job)
     return Seen(
         same_until_then=all(off[step] == 0.0 for step in off if step <= resumed),
         first=off[resumed + 1],
@@ -86,3 +94,31 @@ def follow(root: Path, server: ForkServer, pair: Pair) -> Seen:
         resumed=resumed,
         result=result,
     )
+
+
+def walk(root: Path, server: ForkServer, *, zero_stage: int, worlds: list[int]) -> float:
+    """Run a job that is preempted in every world but the last; return the largest difference.
+
+    Every loss is compared with the job's that stays in the first world and is never preempted.
+    """
+    changes = Pair(before=worlds[0], after=worlds[-1], zero_stage=zero_stage).changes
+    steps = 4 * len(worlds)  # two, and two more until the ranks have agreed to stop
+    fixed = bench(root, "fixed", server, train__steps=steps, **changes)
+    fixed.until_done(limit=1)
+    job = bench(root, "job", server, train__steps=steps, **changes)
+    for ranks in worlds[:-1]:
+        job.submit(overrides=Overrides(ranks=ranks))
+        stopped = job.attempt(stop_at=2)
+        assert stopped.exit_code == 75, stopped.log()
+    job.submit(overrides=Overrides(ranks=worlds[-1]))
+    ended = job.attempt()
+    assert ended.exit_code == 0, ended.log()
+    result = job.result
+    resumed = result.resumed_steps
+    changed = zip(worlds, worlds[1:], resumed, strict=False)
+    said = [f"world_size {then} -> {now} at step {step}" for then, now, step in changed]
+    assert len(said) == len(worlds) - 1 == len(resumed)
+    assert all(any(r.startswith(one) for r in result.inexact_reasons) for one in said), said
+    assert not result.exact
+    assert result.steps == steps
+    return max(differences(fixed, job).values())

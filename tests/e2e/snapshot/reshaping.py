@@ -22,9 +22,13 @@ def consolidated(checkpoint: Path) -> dict[str, torch.Tensor]:
         path = folder / "optimizer.safetensors"
         for name, tensor in load_file(path).items() if path.exists() else ():
             kind, slot, *inner = name.split("/")
-            if tensor.dim() == 0 or slot not in pieces:  # a step; or whole already (ZeRO 0)
-                known = whole.setdefault(name, tensor)
-                assert torch.equal(known, tensor)
+            if slot not in pieces:  # whole already (ZeRO 0)
+                assert torch.equal(whole.setdefault(name, tensor), tensor)
+                continue
+            if tensor.dim() == 0:  # a step
+                for parameter, *_ in pieces[slot]:
+                    key = "/".join([kind, *inner, parameter])
+                    assert torch.equal(whole.setdefault(key, tensor), tensor)
                 continue
             for parameter, start, length, offset in pieces[slot]:
                 key = "/".join([kind, *inner, parameter])
@@ -57,6 +61,7 @@ def digests_of_chain(
             precision=cell.precision,
             accumulation=batch // ranks,
             persistence=cell.persistence,
+            subgroup=cell.subgroup,
         )
         target = directory / f"world{number}"
         plan = Plan(

@@ -17,7 +17,9 @@ CELLS = [
     Cell(zero_stage=0, precision="bf16", accumulation=4),
     Cell(method="full", zero_stage=1, precision="bf16", accumulation=4),
     Cell(method="full", zero_stage=2, accumulation=4),
-    Cell(method="full", zero_stage=3, precision="bf16", accumulation=4, persistence=0),
+    Cell(
+        method="full", zero_stage=3, precision="bf16", accumulation=4, persistence=0, subgroup=900
+    ),
 ]
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,13 @@ class Cell:
     precision: str = "fp32"
     accumulation: int = 1
     persistence: int = 100_000  # ZeRO-3: parameters below this stay whole
+    subgroup: int | None = None  # ZeRO-3: elements after which a new subgroup begins; 10^9 if None
 
     @property
     def label(self) -> str:
         """Return a short name for test ids."""
         whole = "" if self.persistence else "-partitioned"
+        whole += "" if self.subgroup is None else "-subgroups"
         return (
             f"{self.method}-z{self.zero_stage}-r{self.ranks}-{self.precision}"
             f"-a{self.accumulation}{whole}"
@@ -60,6 +64,26 @@ class Plan:
         """Return the plan of a text."""
         raw = json.loads(text)
         return Plan(**(raw | {"cell": Cell(**raw["cell"])}))
+
+
+@contextmanager
+def subgroups_of(elements: int | None) -> Iterator[None]:
+    """Have DeepSpeed cut ZeRO 3 into small subgroups; orch leaves that to it."""
+    import worker.engine
+
+    plain = worker.engine.engine_config
+
+    def cut(*given: Any, **named: Any) -> dict[str, Any]:
+        config = plain(*given, **named)
+        config["zero_optimization"]["sub_group_size"] = elements
+        return config
+
+    if elements is not None:
+        worker.engine.engine_config = cut
+    try:
+        yield
+    finally:
+        worker.engine.engine_config = plain
 
 
 def semantic_of(cell: Cell, total: int) -> Any:
@@ -176,7 +200,8 @@ def run(argv: list[str]) -> int:
     semantic = semantic_of(cell, plan.total)
     model = tiny_model(cell)
     base = snapshot.base_digest(model)
-    engine = build_engine(model, semantic, device="cpu", persistence_threshold=cell.persistence)
+    with subgroups_of(cell.subgroup):
+        engine = build_engine(model, semantic, device="cpu", persistence_threshold=cell.persistence)
     random.seed(11 + rank)
     np.random.seed(12 + rank)
     torch.manual_seed(13 + rank)
