@@ -9,11 +9,23 @@ BLOCK = 1 << 20  # bytes; the last one is shorter
 _DIGITS = 8
 
 
-def block_sums(data: bytes | memoryview) -> str:
-    """Return the crc32 of each block of `data`, eight hex digits each, in one text."""
-    view = memoryview(data).cast("B")
-    starts = range(0, view.nbytes, BLOCK)
-    return "".join(f"{zlib.crc32(view[start : start + BLOCK]):08x}" for start in starts)
+def block_sums(*parts: bytes | memoryview) -> str:
+    """Return the crc32 of each block of the parts together, eight hex digits each, in one text."""
+    sums: list[str] = []
+    filled = crc = 0
+    for part in parts:
+        view = memoryview(part).cast("B")
+        start = 0
+        while start < view.nbytes:
+            piece = view[start : start + BLOCK - filled]
+            crc = zlib.crc32(piece, crc)
+            start, filled = start + piece.nbytes, filled + piece.nbytes
+            if filled == BLOCK:
+                sums.append(f"{crc:08x}")
+                filled = crc = 0
+    if filled:
+        sums.append(f"{crc:08x}")
+    return "".join(sums)
 
 
 def first_difference(sums: str | None, blocks: Iterable[bytes | memoryview]) -> int | None:

@@ -33,9 +33,12 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 
 
-def digest_of(data: bytes | memoryview) -> str:
-    """Return `sha256:<hex>` of `data`."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+def digest_of(*parts: bytes | memoryview) -> str:
+    """Return `sha256:<hex>` of the parts, one after the other."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def rank_directory(rank: int) -> str:

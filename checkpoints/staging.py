@@ -7,6 +7,7 @@ and the number of this save's try. Ranks stage in lockstep, so each counts the s
 from __future__ import annotations
 
 import re
+import threading
 from pathlib import Path
 
 from checkpoints.blocks import block_sums
@@ -17,6 +18,7 @@ from durable.files import fsync_dir, private_dir, write_durable
 from jobs.contract.paths import checkpoint_name
 
 STAGING = "staging"
+HASHED_BESIDE_BYTES = 8 << 20  # a file of this size is hashed while it is written
 _STAGING_NAME = re.compile(r"step-\d{8,}\.e(\d{4,})\.t\d+")
 
 
@@ -45,8 +47,10 @@ class ShardWriter:
         self.directory.mkdir(mode=0o700)
         faults.hit("stage.after_mkdir")
 
-    def write(self, name: str, data: bytes | memoryview) -> FileEntry:
+    def write(self, name: str, *data: bytes | memoryview) -> FileEntry:
         """Write and fsync one file; its digest is of `data` in memory, not of what was stored.
+
+        Several parts follow one another in the file: what is large need not be copied together.
 
         Raises ValueError for a bad or repeated name, `StagingFailed` after an earlier failure,
         OSError when writing fails: this shard is then dead, nothing of it may be used.
@@ -55,21 +59,16 @@ class ShardWriter:
         path = f"{rank_directory(self.rank)}/{check_file_name(name)}"
         if any(entry.path.casefold() == path.casefold() for entry in self._entries):
             raise ValueError(f"{path} was written already")
-        view = memoryview(data).cast("B")
-        entry = FileEntry(
-            path=path,
-            rank=self.rank,
-            bytes=view.nbytes,
-            digest=digest_of(view),
-            blocks=block_sums(view),
-        )
+        parts = [memoryview(part).cast("B") for part in data]
+        size = sum(part.nbytes for part in parts)
         try:
             faults.hit("stage.before_write")
-            write_durable(self.directory / name, view)
+            digest, blocks = self._write(name, parts, size=size)
             faults.hit("stage.after_write")
         except BaseException as error:
             self._dead = f"{path}: {error}"
             raise
+        entry = FileEntry(path=path, rank=self.rank, bytes=size, digest=digest, blocks=blocks)
         self._entries.append(entry)
         return entry
 
@@ -86,8 +85,32 @@ class ShardWriter:
         self._dead = "the shard is finished"
         return entries
 
+    def _write(self, name: str, parts: list[memoryview], *, size: int) -> tuple[str, str]:
+        """Write the parts; return their digest and the sums of their blocks."""
+        if size < HASHED_BESIDE_BYTES:
+            sums = _sums(parts)
+            write_durable(self.directory / name, *parts)
+            return sums
+        # Both let go of the interpreter: of the two times only the longer one is waited for.
+        found: list[tuple[str, str]] = []
+        hashing = threading.Thread(
+            target=lambda: found.append(_sums(parts)), name="hash", daemon=True
+        )
+        hashing.start()
+        try:
+            write_durable(self.directory / name, *parts)
+        finally:
+            hashing.join()
+        if not found:
+            raise StagingFailed(f"{name} could not be hashed")
+        return found[0]
+
     def _check_open(self) -> None:
         if self._dead is not None:
             raise StagingFailed(
                 f"{self.directory} takes no more files: {self._dead}; stage the checkpoint anew"
             )
+
+
+def _sums(parts: list[memoryview]) -> tuple[str, str]:
+    return digest_of(*parts), block_sums(*parts)

@@ -193,12 +193,12 @@ def publish_dir(
     fsync_dir(final.parent)
 
 
-def write_durable(path: Path, data: bytes | memoryview) -> None:
-    """Create a file that must not exist, write and fsync it. The parent is not fsynced.
+def write_durable(path: Path, *parts: bytes | memoryview) -> None:
+    """Create a file of these parts that must not exist; fsync it. The parent is not fsynced.
 
     Raises OSError; what is at `path` then must be thrown away, never written again.
     """
-    _write_new(path, data, sync=True)
+    _write_new(path, *parts, sync=True)
 
 
 def append_durable(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -291,10 +291,11 @@ def _write_temporary(path: Path, data: bytes) -> Path:
     return temporary
 
 
-def _write_new(path: Path, data: bytes | memoryview, *, sync: bool) -> None:
+def _write_new(path: Path, *parts: bytes | memoryview, sync: bool) -> None:
     descriptor = os.open(path, _NEW, _FILE_MODE)
     try:
-        _write_all(descriptor, data)
+        for part in parts:
+            _write_all(descriptor, part)
         if sync:
             faults.hit("files.before_fsync")
             os.fsync(descriptor)

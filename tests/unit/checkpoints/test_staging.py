@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import threading
+import zlib
 from pathlib import Path
 
 import pytest
 
 from checkpoints import staging
+from checkpoints.blocks import BLOCK, block_sums
 from checkpoints.errors import StagingFailed
 from checkpoints.staging import ShardWriter, staging_epoch, staging_name
 
@@ -106,3 +109,39 @@ def test_a_ranks_directory_must_be_new(writer: ShardWriter) -> None:
 def test_a_staging_name_tells_whose_it_is(name: str, epoch: int | None) -> None:
     """Only names that are ours have an owner."""
     assert staging_epoch(name) == epoch
+
+
+@pytest.mark.parametrize("beside", [0, staging.HASHED_BESIDE_BYTES])
+def test_parts_are_one_file(
+    writer: ShardWriter, monkeypatch: pytest.MonkeyPatch, beside: int
+) -> None:
+    """Digest and the sums of blocks are those of the whole, also where it is hashed beside."""
+    monkeypatch.setattr(staging, "HASHED_BESIDE_BYTES", beside)
+    parts = [b"head", memoryview(bytes(range(250)) * 9000), b"", b"t" * (3 << 20), b"end"]
+    whole = b"".join(parts)
+
+    entry = writer.write("model.safetensors", *parts)
+
+    assert (writer.directory / "model.safetensors").read_bytes() == whole
+    assert entry.bytes == len(whole)
+    assert entry.digest == "sha256:" + hashlib.sha256(whole).hexdigest()
+    blocks = [whole[start : start + BLOCK] for start in range(0, len(whole), BLOCK)]
+    assert entry.blocks == "".join(f"{zlib.crc32(block):08x}" for block in blocks)
+    assert entry.blocks == block_sums(whole)
+
+
+def test_a_file_that_could_not_be_hashed_is_not_listed(
+    writer: ShardWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No memory for the hashing thread's work: an error by name, and the shard is dead."""
+    monkeypatch.setattr(staging, "HASHED_BESIDE_BYTES", 0)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def fail(*_: object) -> str:
+        raise MemoryError
+
+    monkeypatch.setattr(staging, "digest_of", fail)
+    with pytest.raises(StagingFailed, match="could not be hashed"):
+        writer.write("model.safetensors", b"x")
+    with pytest.raises(StagingFailed, match="stage the checkpoint anew"):
+        writer.finish()
