@@ -11,6 +11,7 @@ before every byte was compared with the manifest.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class CheckpointStore:
         self._tries: dict[tuple[int, int], dict[int, int]] = {}  # (epoch, step) -> rank -> tries
         self._verified: dict[str, int] = {}  # name -> inode, verified by this object
         self._reachable = False  # the names that lead to `root` are durable
+        self._pruning = threading.Lock()
 
     def stage(
         self, *, step: int, epoch: int, rank: int, try_number: int | None = None
@@ -214,6 +216,10 @@ class CheckpointStore:
         Each is verified, by reading it, once per store object. `protect`: names that stay (the
         best one); `every_steps`: see `plan_retention`. Raises ValueError for `keep` < 2, OSError.
         """
+        with self._pruning:
+            return self._prune(keep, protect, every_steps=every_steps)
+
+    def _prune(self, keep: int, protect: Collection[str], *, every_steps: int | None) -> list[str]:
         plan_retention((), verified=(), keep=keep)
         names = self.candidates()
         plan = plan_retention(

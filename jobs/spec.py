@@ -237,6 +237,9 @@ class SaveSpec(SpecModel):
     keep: Annotated[int, Field(ge=2, le=100)] = 2
     keep_every_steps: PositiveInt | None = None  # checkpoints of these steps stay for good
     read_back: bool = False  # read each checkpoint from disk before it counts
+    background: bool = True  # train on while a periodic checkpoint is hashed and written
+    # After two failed tries at one checkpoint: train on, or end the attempt (`retry.exceptions`).
+    on_failure: Literal["continue", "stop"] = "continue"
 
 
 class ResumeSpec(SpecModel):

@@ -15,8 +15,10 @@ from jobs.geometry import BatchGeometry, batch_geometry
 from jobs.spec import Semantic, semantic_digest
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
+from worker.background import BackgroundSaves
 from worker.channel import Channel
 from worker.collate import Encoder
+from worker.committer import Committer
 from worker.engine import build_engine
 from worker.evaluation import prepare
 from worker.failures import Misconfigured
@@ -30,7 +32,7 @@ from worker.progress import Progress
 from worker.rendezvous import bound_collectives, connect
 from worker.scratch import make_checkpoint_directory
 from worker.session import Data, Session
-from worker.snapshot import base_digest
+from worker.snapshot import HostMemory, base_digest
 from worker.sources import model_source, tokenizer_source
 from worker.standing import Standing
 from worker.store_client import BoundedStore
@@ -39,6 +41,8 @@ from worker.vocabulary import load_tokenizer, vocabulary_digest
 
 # Ranks read and build at different speeds; only when training has begun is silence suspicious.
 START_PATIENCE = 5
+# Their disks are not equally quick; nobody stands still for a save behind the training.
+WRITE_PATIENCE = 2
 log = logging.getLogger("orch")
 
 
@@ -73,20 +77,45 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
     store = CheckpointStore(
         attempt.job.checkpoints, job=spec.id, spec_digest=semantic_digest(semantic)
     )
+    curve = Curve(attempt.directory.metrics)
+    committer = Committer(
+        attempt=attempt, store=store, channel=channel, curve=curve, say=progress.report
+    )
     return Session(
         attempt=attempt,
         engine=engine,
         data=data,
         store=store,
+        committer=committer,
+        background=_background(attempt, committer, store, channel, device=device),
         channel=channel,
         agreement=StopAgreement(channel),
         preemption=preemption,
         progress=progress,
-        curve=Curve(attempt.directory.metrics),
+        curve=curve,
         standing=_first_standing(data, geometry, semantic),
         environment=environment(device, threads=threads, packages=attempt.claim.packages),
         base=base,
         normalised_loss=normalised,
+    )
+
+
+def _background(
+    attempt: Attempt,
+    committer: Committer,
+    store: CheckpointStore,
+    channel: Channel,
+    *,
+    device: torch.device,
+) -> BackgroundSaves:
+    keep = attempt.spec.run.save.background
+    patience = attempt.rank_timeout * WRITE_PATIENCE
+    return BackgroundSaves(
+        attempt=attempt,
+        store=store,
+        channel=channel.sibling("background", timeout_seconds=patience),
+        beside=committer,
+        memory=HostMemory(keep=keep, pinned=keep and device.type == "cuda"),
     )
 
 

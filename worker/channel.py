@@ -28,18 +28,30 @@ class Channel:
         world_size: int,
         timeout_seconds: float,
         beat: Callable[[], None] = lambda: None,
+        prefix: str = "",
     ) -> None:
         self._store = store
+        self._prefix = prefix
         self.rank = rank
         self.world_size = world_size
         self.timeout_seconds = timeout_seconds
         self._beat = beat
         self._tickets = 0
 
+    def sibling(self, name: str, *, timeout_seconds: float) -> Channel:
+        """Return a channel of the same ranks for another thread; its tickets are its own."""
+        return Channel(
+            self._store.sibling(),
+            rank=self.rank,
+            world_size=self.world_size,
+            timeout_seconds=timeout_seconds,
+            prefix=f"{name}/",
+        )
+
     def ticket(self, name: str) -> str:
         """Open the next conversation; same name on every rank."""
         self._tickets += 1
-        return f"{self._tickets}/{name}"
+        return f"{self._prefix}{self._tickets}/{name}"
 
     def collect(
         self,

@@ -5,6 +5,7 @@ Ending(Exception)
 │   └── ResumeRefused the checkpoint is of other circumstances; a person decides
 ├── PeerLost          another rank died or hung; exit 75
 ├── Unreadable        the state exists and cannot be looked at now; exit 75
+├── SaveFailed        a save failed twice and `save.on_failure` says stop; exit 1
 ├── Incomplete        a command left with 0 and its result is not there; exit 0
 ├── CommandFailed     a command failed by itself; exit 1
 ├── KilledOutright    a command got SIGKILL and not from us; no record, the scheduler knows why
@@ -58,6 +59,10 @@ class Unreadable(Ending):
     """Checkpoints are there but cannot be read now: ignorance, no evidence of damage."""
 
 
+class SaveFailed(Ending):
+    """A checkpoint could not be written, and the job is not to train on without."""
+
+
 class Incomplete(Ending):
     """A command left with 0, but it owes a result and there is none."""
 
@@ -103,6 +108,7 @@ _ENDINGS: dict[type[BaseException], tuple[Outcome, ExitCode]] = {
     NoClaim: (Outcome.PEER_LOST, ExitCode.AGAIN),
     Unreadable: (Outcome.NO_PROGRESS, ExitCode.AGAIN),
     Incomplete: (Outcome.COMPLETED, ExitCode.RESULT),
+    SaveFailed: (Outcome.EXCEPTION, ExitCode.EXCEPTION),
     CommandFailed: (Outcome.EXCEPTION, ExitCode.EXCEPTION),
 }
 

@@ -16,6 +16,8 @@ FAULT_POINTS: dict[str, str] = {
     "metrics.before_flush": "rows of the curve are in memory only",
     "save.before_stage": "this rank's state is encoded, nothing is staged",
     "save.after_stage": "this rank's shard is staged, rank 0 does not know it",
+    "background.before_start": "a rank has copied its state, nothing is written behind it yet",
+    "background.decided": "a rank knows how its background save went, its training does not",
     "snapshot.captured": "a rank has copied its state, nothing is written",
     "snapshot.restore_checked": "a rank has checked a saved state, the engine is still fresh",
     "snapshot.before_apply": "all ranks agreed to restore, the engine is still fresh",

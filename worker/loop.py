@@ -15,7 +15,7 @@ from worker.evaluation import evaluate
 from worker.failures import Stopped
 from worker.losses import StepLosses
 from worker.machine import seed_micro_batch
-from worker.saving import save, save_at_stop
+from worker.saving import look, save, save_at_stop, save_periodically, settle
 from worker.schedule import lr_at
 from worker.session import Session
 from worker.snapshot import full_trained
@@ -40,9 +40,17 @@ def train(session: Session) -> None:
         session.progress.at(step)
         hit("loop.after_step")
         evaluate_if_pending(session, losses)
+        look(session)
         if step % session.attempt.spec.run.save.every_steps == 0 and step < session.steps:
-            save(session, losses, kind="periodic")
-    if standing.changed:
+            save_periodically(session, losses)
+    save_finally(session, losses)
+
+
+def save_finally(session: Session, losses: StepLosses) -> None:
+    """After the last step: have its checkpoint committed before anything is tested."""
+    if not settle(session):  # asked to stop, and the time is over
+        raise Stopped(committed=session.standing.committed_here)
+    if session.standing.changed:
         save(session, losses, kind="final")
 
 
@@ -67,8 +75,7 @@ def stop_if_agreed(session: Session, losses: StepLosses) -> None:
     stop = session.agreement.poll(session.standing.step, session.notice())
     if stop is not None:
         log.info("stopping at step %d: %s", session.standing.step, stop.notice.cause)
-        if session.standing.changed:
-            save_at_stop(session, losses, stop.notice)
+        save_at_stop(session, losses, stop.notice)
         raise Stopped(committed=session.standing.committed_here)
 
 
@@ -95,7 +102,7 @@ def evaluate_if_pending(session: Session, losses: StepLosses) -> None:
     if outcome is None:
         log.info("asked to stop while evaluating at step %d", standing.step)
         stop = session.agreement.seen()
-        if standing.changed and stop is not None:
+        if stop is not None:
             save_at_stop(session, losses, stop.notice)
         raise Stopped(committed=standing.committed_here)
     note_evaluation(session, dict(outcome.metrics))

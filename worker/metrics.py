@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ def encode_row(row: Row) -> bytes:
 
 
 class Curve:
-    """An attempt's metrics.jsonl, appended by rank 0."""
+    """An attempt's metrics.jsonl, appended by rank 0. Rows may be added while another flushes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._flushing = threading.Lock()
         self._waiting: list[bytes] = []
         self._size = 0  # of what is known to be whole
 
@@ -41,15 +43,17 @@ class Curve:
 
     def flush(self) -> None:
         """Make all rows durable. Raises OSError; then they are kept for the next flush."""
-        if not self._waiting:
-            return
-        if self._path.exists() and self._path.stat().st_size > self._size:
-            os.truncate(self._path, self._size)  # a failed flush left a part of a row
-        data = b"".join(self._waiting)
-        hit("metrics.before_flush")
-        append_durable(self._path, data)
-        self._size += len(data)
-        self._waiting.clear()
+        with self._flushing:
+            rows = list(self._waiting)
+            if not rows:
+                return
+            if self._path.exists() and self._path.stat().st_size > self._size:
+                os.truncate(self._path, self._size)  # a failed flush left a part of a row
+            data = b"".join(rows)
+            hit("metrics.before_flush")
+            append_durable(self._path, data)
+            self._size += len(data)
+            del self._waiting[: len(rows)]  # what was added meanwhile waits for the next
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

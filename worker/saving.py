@@ -1,131 +1,183 @@
-"""Saving: every rank stages its own files, rank 0 commits, all learn how it went.
+"""Saving, as the training sees it: at once, or behind the next steps (`worker.background`).
 
-A save that fails (a full disk) is reported and training goes on; the previous checkpoint stays.
+A save that fails (a full disk) is reported and training goes on, unless the job says otherwise
+(`save.on_failure`); the previous checkpoint stays. What all ranks must see alike (was it
+committed, has the state changed since) changes only where they settle it together.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
-from typing import Any
+from collections.abc import Callable
 
-from checkpoints.errors import BrokenCheckpoint, Fenced, StagingFailed
-from checkpoints.manifest import FileEntry, ManifestHeader, Parent, Position
-from checkpoints.retention import MIN_KEEP
-from durable.faults import hit
+from checkpoints.errors import Fenced
+from checkpoints.manifest import ManifestHeader, Parent, Position
 from jobs.contract.records import Notice
-from worker.claim import check_fence
+from worker.committer import BEST, PendingSave, Verdict
 from worker.deadline import grace_warning, too_late
+from worker.failures import PeerLost, SaveFailed
 from worker.losses import StepLosses
 from worker.session import Session
-from worker.snapshot import capture, encode, encode_tensors
+from worker.snapshot import copy_state
 
-BEST = "best.safetensors"
 STATES = ("model", "optimizer", "rng", "position", "best")
+LEAVING_SECONDS = 1.0  # before a deadline: farewell, exit records
 log = logging.getLogger("orch")
+
+__all__ = ["BEST", "prune", "save", "save_at_stop", "save_periodically", "settle"]
 
 
 def save(session: Session, losses: StepLosses, *, kind: str) -> bool:
     """Commit a checkpoint of the present step; False when that failed. All ranks together.
 
-    Raises `Fenced` on every rank when a higher epoch holds the job.
+    Raises `Fenced` on every rank when a higher epoch holds the job, `SaveFailed` when the job is
+    not to go on after a failure.
     """
-    standing, channel = session.standing, session.channel
     phase = session.progress.record.phase
     session.progress.phase("saving")
     losses.reduce()
-    began = time.monotonic()
-    verdict = _try(session, kind)
+    pending = _take(session, kind)
+    verdict = session.committer.attempt(pending)
     if verdict.get("full"):  # what the rules allow to go has gone: once more
-        verdict = _try(session, kind)
+        verdict = session.committer.attempt(pending)
     session.progress.phase(phase)
+    if "problem" in verdict:
+        line = f"step {pending.step} not saved: {verdict['problem']}"
+        log.warning("%s", line)
+        session.progress.report(line)
+    if "name" in verdict:
+        _announce(session, pending, verdict)
+    saved = _account(session, pending, verdict)
+    if saved and kind != "notice" and session.channel.rank == 0:
+        prune(session, keep=session.attempt.spec.run.save.keep)
+    return saved
+
+
+def save_periodically(session: Session, losses: StepLosses) -> None:
+    """Take the checkpoint that is due; by default it is written behind the next steps.
+
+    The one before must be down first. Where a stop is agreed meanwhile, that decides what is
+    saved, and this one is left out.
+    """
+    if not session.attempt.spec.run.save.background:
+        save(session, losses, kind="periodic")
+        return
+    phase = session.progress.record.phase
+    session.progress.phase("saving")
+    if settle(session, yields=True):
+        losses.reduce()
+        pending = _take(session, "periodic")
+        session.standing.changed = False  # should it fail, `_account` says so
+        session.progress.update(saving_step=pending.step)
+        session.background.start(pending)
+    session.progress.phase(phase)
+
+
+def look(session: Session) -> None:
+    """Let people know what became of the save in flight, once this rank knows it.
+
+    Raises `Fenced` and what went wrong in its thread.
+    """
+    for line in session.background.heard():
+        log.warning("%s", line)
+        session.progress.report(line)
+    current = session.background.current
+    if current is None or not current.decided or current.told:
+        return
+    current.told = True
+    session.progress.update(saving_step=None)
+    if current.error is not None:
+        raise current.error
+    verdict = current.verdict or {}
     if "fenced" in verdict:
         raise Fenced(verdict["fenced"])
-    if "problem" in verdict:
-        log.warning("step %d not saved: %s", standing.step, verdict["problem"])
-        session.progress.report(f"step {standing.step} not saved: {verdict['problem']}")
+    if "name" in verdict:
+        _announce(session, current.pending, verdict)
+
+
+def settle(session: Session, *, yields: bool = False) -> bool:
+    """Wait for the save in flight; all ranks agree on how it went. All together.
+
+    False: it is still in flight, because the deadline of a notice is near or, with `yields`,
+    because a stop is agreed. Raises like `save`.
+    """
+    current = session.background.current
+    if current is None:
+        return True
+    phase = session.progress.record.phase
+    session.progress.phase("saving")
+    ticket = session.channel.ticket("settle")
+    known = current.wait(_patience(session, yields=yields))
+    if current.error is not None:
+        raise current.error
+    mine = current.verdict if known and current.verdict is not None else {"in_flight": True}
+    verdict: Verdict = session.channel.tell(ticket, mine)
+    session.progress.phase(phase)
+    if "in_flight" in verdict:
         return False
-    standing.parent = Parent(name=verdict["name"], digest=verdict["digest"])
-    standing.changed, standing.committed_here = False, True
-    standing.committed_step = standing.step
-    standing.save_seconds = time.monotonic() - began
-    log.info("saved %s (%s) in %.1f s", verdict["name"], kind, standing.save_seconds)
-    session.progress.committed(standing.step)
-    _warn_of_grace(session)
-    if kind != "notice" and channel.rank == 0:  # under a notice the seconds are for leaving
-        prune(session, keep=session.attempt.spec.run.save.keep)
+    bound = time.monotonic() + session.channel.timeout_seconds
+    # The others' word reaches this rank's thread in a moment, too.
+    if not current.wait(lambda: time.monotonic() > bound):
+        raise PeerLost(f"step {current.pending.step} is committed, this rank still saves it")
+    look(session)
+    session.background.settled()
+    _account(session, current.pending, verdict)
     return True
 
 
 def save_at_stop(session: Session, losses: StepLosses, notice: Notice) -> None:
-    """Save because all ranks stop here, unless the deadline would come first. All together."""
+    """Save because all ranks stop here, unless the deadline would come first. All together.
+
+    A save in flight goes first: it is nearer to its end than a new one.
+    """
     standing, channel = session.standing, session.channel
-    # By rank 0's clock: half of the ranks in a save that the others leave out would hang.
-    late = too_late(deadline=notice.deadline, now=time.time(), save_seconds=standing.save_seconds)
-    verdict: str = channel.tell(channel.ticket("deadline"), late or "")
-    if not verdict:
-        save(session, losses, kind="notice")
-        return
+    if settle(session):
+        if not standing.changed:
+            return
+        # By rank 0's clock: half of the ranks in a save that the others leave out would hang.
+        seconds = standing.save_seconds
+        late = too_late(deadline=notice.deadline, now=time.time(), save_seconds=seconds)
+        verdict: str = channel.tell(channel.ticket("deadline"), late or "")
+        if not verdict:
+            save(session, losses, kind="notice")
+            return
+    else:
+        pending = session.background.current
+        at = pending.pending.step if pending else standing.step
+        verdict = f"the deadline is here and the save of step {at} is not over"
     back = standing.committed_step or 0
     line = f"step {standing.step} not saved: {verdict}; the next attempt goes on from step {back}"
     log.warning("%s", line)
     session.progress.report(line)
 
 
-def _warn_of_grace(session: Session) -> None:
-    """Say once that a preemption will cost steps."""
-    warning = grace_warning(
-        save_seconds=session.standing.save_seconds or 0.0,
-        grace_seconds=session.attempt.spec.run.grace_seconds,
-    )
-    known = any(line.startswith("a save takes") for line in session.progress.reports)
-    if warning is not None and not known:
-        log.warning("%s", warning)
-        session.progress.report(warning)
-
-
-def _try(session: Session, kind: str) -> dict[str, Any]:
-    """Stage and commit once; return rank 0's verdict on every rank."""
-    channel = session.channel
-    ticket = channel.ticket("save")
-    # Tickets count alike on all ranks, also where one of them failed before it could stage.
-    statuses = channel.collect(ticket, _stage(session, try_number=int(ticket.partition("/")[0])))
-    verdict: dict[str, Any] = channel.tell(
-        ticket, _commit(session, statuses, kind) if statuses else None
-    )
-    return verdict
+def leave(session: Session) -> None:
+    """After a failure: let the save in flight come to its end, bounded; it may be the newest."""
+    current = session.background.current
+    if current is None or current.decided:
+        return
+    session.background.leave()
+    bound = time.monotonic() + session.channel.timeout_seconds
+    near = _patience(session, yields=False, asks=False)
+    if current.wait(lambda: time.monotonic() > bound or near()):
+        look(session)
 
 
 def prune(session: Session, *, keep: int) -> None:
     """Delete superseded checkpoints. A failure is reported: it costs space, not safety."""
-    try:
-        session.store.prune(keep, every_steps=session.attempt.spec.run.save.keep_every_steps)
-    except OSError as error:
-        session.progress.report(f"old checkpoints not removed: {error}")
+    session.committer.prune(keep=keep)
 
 
-def _stage(session: Session, *, try_number: int) -> dict[str, Any]:
-    """Write this rank's files; return their entries, or the problem."""
-    standing, rank = session.standing, session.channel.rank
-    try:
-        if rank == 0:
-            session.curve.flush()  # the rows that this checkpoint covers come first
-        files = encode(capture(session.engine))
-        if rank == 0 and _keeps_best(session):
-            assert standing.best_tensors is not None
-            files[BEST] = encode_tensors(standing.best_tensors)
-        hit("save.before_stage")
-        writer = session.store.stage(
-            step=standing.step, epoch=session.attempt.epoch, rank=rank, try_number=try_number
-        )
-        for name in sorted(files):
-            writer.write(name, files.pop(name))
-        entries = writer.finish()
-        hit("save.after_stage")
-    except (OSError, StagingFailed) as error:
-        return {"problem": f"rank {rank}: {error}", "full": _is_full(error)}
-    return {"entries": [entry.model_dump(mode="json") for entry in entries]}
+def _take(session: Session, kind: str) -> PendingSave:
+    """Copy all that a save puts down."""
+    standing, began = session.standing, time.monotonic()
+    return PendingSave(
+        header=manifest_header(session, kind),
+        copies=copy_state(session.engine, session.background.memory),
+        best=standing.best_tensors if session.channel.rank == 0 and _keeps_best(session) else None,
+        began=began,
+    )
 
 
 def _keeps_best(session: Session) -> bool:
@@ -136,55 +188,57 @@ def _keeps_best(session: Session) -> bool:
     )
 
 
-def _commit(session: Session, statuses: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """Commit (rank 0); return what to tell the ranks."""
-    standing, epoch = session.standing, session.attempt.epoch
-    problems = [status["problem"] for status in statuses if "problem" in status]
-    try:
-        if problems:
-            check_fence(session.attempt.job, epoch)  # or a newer epoch swept what was staged
-            session.store.discard(step=standing.step, epoch=epoch)
-            full = any(status.get("full") for status in statuses)
-            return {"problem": "; ".join(problems), "full": full and _made_room(session)}
-        entries = [FileEntry.model_validate(e) for status in statuses for e in status["entries"]]
-        committed = session.store.commit(
-            manifest_header(session, kind),
-            entries,
-            fence=lambda: check_fence(session.attempt.job, epoch),
-        )
-    except Fenced as error:
-        return {"fenced": str(error)}
-    except (OSError, BrokenCheckpoint) as error:
-        _discard(session)
-        return {"problem": str(error), "full": _is_full(error) and _made_room(session)}
-    if session.attempt.spec.run.save.read_back:
-        try:
-            session.store.verify(committed.name, cold=True)
-        except BrokenCheckpoint as error:
-            session.store.quarantine(committed.name, error)
-            return {"problem": f"read back differently from what was written: {error}"}
-    return {"name": committed.name, "digest": committed.digest}
+def _announce(session: Session, pending: PendingSave, verdict: Verdict) -> None:
+    """Let people know of a committed checkpoint."""
+    seconds = float(verdict["seconds"])
+    log.info("saved %s (%s) in %.1f s", verdict["name"], pending.header.kind, seconds)
+    session.progress.update(save_seconds=round(seconds, 3))
+    session.progress.committed(pending.step)
+    warning = grace_warning(
+        save_seconds=seconds, grace_seconds=session.attempt.spec.run.grace_seconds
+    )
+    known = any(line.startswith("a save takes") for line in session.progress.reports)
+    if warning is not None and not known:  # once
+        log.warning("%s", warning)
+        session.progress.report(warning)
 
 
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+def _account(session: Session, pending: PendingSave, verdict: Verdict) -> bool:
+    """Let the standing know how a save went, the same on all ranks; return whether it is down.
 
-
-def _made_room(session: Session) -> bool:
-    """Delete all that the rules allow; return whether anything went (rank 0)."""
-    try:
-        every_steps = session.attempt.spec.run.save.keep_every_steps
-        return bool(session.store.prune(MIN_KEEP, every_steps=every_steps))
-    except OSError as error:
-        log.warning("no room could be made: %s", error)
+    Raises `Fenced`, `SaveFailed`.
+    """
+    standing = session.standing
+    if "fenced" in verdict:
+        raise Fenced(verdict["fenced"])
+    if "problem" in verdict:
+        standing.changed = True
+        if session.attempt.spec.run.save.on_failure == "stop" and pending.header.kind != "notice":
+            raise SaveFailed(
+                f"step {pending.step} cannot be saved: {verdict['problem']}; make room or repair"
+                " the directory, or set save.on_failure to continue"
+            )
         return False
+    standing.parent = Parent(name=verdict["name"], digest=verdict["digest"])
+    standing.changed = standing.step != pending.step
+    standing.committed_here, standing.committed_step = True, pending.step
+    standing.save_seconds = float(verdict["seconds"])
+    return True
 
 
-def _discard(session: Session) -> None:
-    try:
-        session.store.discard(step=session.standing.step, epoch=session.attempt.epoch)
-    except OSError as error:
-        session.progress.report(f"staging left behind: {error}")
+def _patience(session: Session, *, yields: bool, asks: bool = True) -> Callable[[], bool]:
+    """Return what tells a rank that it has waited long enough for the save in flight."""
+
+    def gives_up() -> bool:
+        if asks:
+            session.noticed()
+        stop = session.agreement.stop
+        if stop is None:
+            return False
+        deadline = stop.notice.deadline
+        return yields or (deadline is not None and time.time() > deadline - LEAVING_SECONDS)
+
+    return gives_up
 
 
 def manifest_header(session: Session, kind: str) -> ManifestHeader:

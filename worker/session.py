@@ -13,8 +13,10 @@ from jobs.contract.records import Notice
 from jobs.spec import Semantic
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
+from worker.background import BackgroundSaves
 from worker.channel import Channel
 from worker.collate import Sample, collate, labelled_tokens
+from worker.committer import Committer
 from worker.engine import Engine
 from worker.evaluation import EvaluationSet
 from worker.metrics import Curve
@@ -44,6 +46,8 @@ class Session:
     engine: Engine
     data: Data
     store: CheckpointStore
+    committer: Committer  # of saves that the training waits for
+    background: BackgroundSaves
     channel: Channel
     agreement: StopAgreement
     preemption: Preemption

@@ -28,6 +28,10 @@ class BoundedStore:
         self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
         self._thread.start()
 
+    def sibling(self) -> BoundedStore:
+        """Return a client of the same store for another thread: answers are never mixed up."""
+        return BoundedStore(self._store, timeout_seconds=self._timeout)
+
     def check(self, keys: list[str]) -> bool:
         """Tell whether all keys are set."""
         return bool(self._call(self._store.check, keys))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from checkpoints.errors import Fenced
 from jobs.history import read_history
 from worker.attempt import Attempt
 from worker.build import build_session
@@ -11,6 +14,7 @@ from worker.loop import train
 from worker.preemption import Preemption
 from worker.progress import Progress
 from worker.resume import resume
+from worker.saving import leave
 
 FAREWELL_SECONDS = 5.0
 
@@ -37,5 +41,11 @@ def run_training(attempt: Attempt, *, progress: Progress, preemption: Preemption
         if stop is not None and progress.record.notice is None:
             progress.notice(stop.notice)
         session.channel.farewell(FAREWELL_SECONDS)
+        raise
+    except Fenced:
+        raise
+    except Exception:
+        with suppress(Exception):  # the first failure is the one to be told
+            leave(session)
         raise
     session.channel.farewell(FAREWELL_SECONDS)

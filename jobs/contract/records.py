@@ -181,6 +181,8 @@ class ProgressRecord(Record):
     step: int
     total_steps: int
     committed_step: int | None = None
+    saving_step: int | None = None  # of the checkpoint that is written while training goes on
+    save_seconds: float | None = None  # what the last checkpoint took, from its step to durable
     loss: float | None = None
     steps_per_second: float | None = None
     resumed_from: str | None = None

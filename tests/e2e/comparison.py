@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.harness import Bench, semantic, write_task
+from jobs.spec import Run
+from tests.e2e.harness import WAITED_FOR, Bench, semantic, write_task
 from worker.forkserver import ForkServer
 
 
@@ -33,9 +34,11 @@ def outcome(bench: Bench) -> Outcome:
     )
 
 
-def bench(root: Path, name: str, server: ForkServer | None, **changes: Any) -> Bench:
+def bench(
+    root: Path, name: str, server: ForkServer | None, *, run: Run = WAITED_FOR, **changes: Any
+) -> Bench:
     """Return a bench for the tiny job with changes."""
-    return Bench(root / name, server, semantic(write_task(root / "task"), **changes))
+    return Bench(root / name, server, semantic(write_task(root / "task"), **changes), run)
 
 
 def uninterrupted(root: Path, server: ForkServer, **changes: Any) -> Outcome:

@@ -39,6 +39,9 @@ from jobs.spec import JobSpec, Run, Semantic, job_id
 
 TIMEOUT_SECONDS = 90.0
 POLL_SECONDS = 0.01
+# Waited for: a test that kills at a step knows which checkpoints are there. See `BEHIND`.
+WAITED_FOR = Run.model_validate({"save": {"every_steps": 3, "background": False}})
+BEHIND = Run.model_validate({"save": {"every_steps": 3}})
 TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 64}
 
 
@@ -121,7 +124,7 @@ class Bench:
     root: Path
     server: Any = None  # a worker.forkserver.ForkServer
     job_semantic: Semantic | None = None
-    run: Run = field(default_factory=lambda: Run.model_validate({"save": {"every_steps": 3}}))
+    run: Run = WAITED_FOR
     rank_timeout: float = 5.0
     site: WorkerSite = field(default_factory=WorkerSite)
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.contract.records import Outcome as Ending
 from tests.e2e.comparison import bench, outcome, uninterrupted
-from tests.e2e.harness import Bench
+from tests.e2e.harness import BEHIND, Bench
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
@@ -38,7 +38,9 @@ def test_three_preemptions_change_no_bit(
     """Weights, curve, test metrics and predictions equal those of the uninterrupted run."""
     changes = {"engine__zero_stage": stage, "engine__ranks": ranks}
     whole = uninterrupted(tmp_path, fork_server, **changes)
-    job = interrupted(bench(tmp_path, "broken", fork_server, **changes), seed=stage * 10 + ranks)
+    job = interrupted(
+        bench(tmp_path, "broken", fork_server, run=BEHIND, **changes), seed=stage * 10 + ranks
+    )
 
     assert outcome(job) == whole
     assert len(job.result.resumed_steps) >= 2

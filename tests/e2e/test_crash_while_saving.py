@@ -10,12 +10,17 @@ from checkpoints.fault_points import FAULT_POINTS as STORE_POINTS
 from checkpoints.store import CheckpointStore
 from jobs.spec import semantic_digest
 from tests.e2e.comparison import bench, outcome, uninterrupted
-from tests.e2e.harness import Bench
+from tests.e2e.harness import BEHIND, Bench
 from worker.forkserver import ForkServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.crash]
 
-EACH_RANK = ["snapshot.captured", "save.before_stage", "save.after_stage"]
+EACH_RANK = [
+    "snapshot.captured",
+    "background.before_start",
+    "save.before_stage",
+    "save.after_stage",
+]
 EACH_RANK += [name for name in STORE_POINTS if name.startswith("stage.")]
 RANK_0 = ["metrics.before_flush"]
 RANK_0 += [name for name in STORE_POINTS if name.startswith("commit.")]
@@ -38,7 +43,7 @@ def test_a_rank_killed_while_saving_costs_that_save_only(
     """The next attempt resumes from what was committed, whichever rank died where."""
     changes = {"engine__ranks": 2, "engine__zero_stage": 2}
     whole = uninterrupted(tmp_path, fork_server, **changes)
-    job = bench(tmp_path, "broken", fork_server, **changes)
+    job = bench(tmp_path, "broken", fork_server, run=BEHIND, **changes)
     job.rank_timeout = 2.0
     assert job.attempt(stop_at=1).exit_code == 75
     (committed,) = verified(job)

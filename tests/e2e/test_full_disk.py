@@ -13,7 +13,7 @@ from tests.e2e.harness import Bench
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
-KEEP_MANY = Run.model_validate({"save": {"every_steps": 2, "keep": 4}})
+KEEP_MANY = Run.model_validate({"save": {"every_steps": 2, "keep": 4, "background": False}})
 
 
 def steps_of(job: Bench) -> list[str]:

@@ -13,7 +13,7 @@ from tests.e2e.harness import Bench
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
-SHORT = Run.model_validate({"save": {"every_steps": 4}, "grace_seconds": 2.0})
+SHORT = Run.model_validate({"save": {"every_steps": 4, "background": False}, "grace_seconds": 2.0})
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

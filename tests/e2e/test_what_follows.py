@@ -35,7 +35,10 @@ class LocalRun:
         retry: dict[str, Any],
         **changes: Any,
     ) -> None:
-        run = {"save": {"every_steps": 3}, "retry": {"delay_seconds": 0.0, **retry}}
+        run = {
+            "save": {"every_steps": 3, "background": False},
+            "retry": {"delay_seconds": 0.0, **retry},
+        }
         what = semantic(write_task(root / "task"), **changes)
         self.spec = JobSpec(
             id=job_id(what), name="tiny", semantic=what, run=Run.model_validate(run)

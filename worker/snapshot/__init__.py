@@ -9,7 +9,7 @@ plan.apply()                                          # once all ranks have plan
 
 from __future__ import annotations
 
-from worker.snapshot.capture import capture
+from worker.snapshot.capture import Copies, capture, copy_state
 from worker.snapshot.digest import base_digest, mapping_digest, weights_digest
 from worker.snapshot.files import (
     decode,
@@ -17,8 +17,10 @@ from worker.snapshot.files import (
     encode,
     encode_tensors,
     files_needed,
+    files_of,
     files_written,
 )
+from worker.snapshot.host_memory import HostMemory
 from worker.snapshot.reshape import files_read, reshaped
 from worker.snapshot.restore import Restoration, plan_restore, restore
 from worker.snapshot.state import (
@@ -29,9 +31,12 @@ from worker.snapshot.state import (
     SnapshotMismatch,
     UnsupportedEngine,
 )
+from worker.snapshot.tensor_file import tensor_file
 from worker.snapshot.trained import evaluation_weights, full_trained, load_trained
 
 __all__ = [
+    "Copies",
+    "HostMemory",
     "NotAtBoundary",
     "RankState",
     "Restoration",
@@ -41,12 +46,14 @@ __all__ = [
     "UnsupportedEngine",
     "base_digest",
     "capture",
+    "copy_state",
     "decode",
     "decode_tensors",
     "encode",
     "encode_tensors",
     "evaluation_weights",
     "files_needed",
+    "files_of",
     "files_read",
     "files_written",
     "full_trained",
@@ -55,5 +62,6 @@ __all__ = [
     "plan_restore",
     "reshaped",
     "restore",
+    "tensor_file",
     "weights_digest",
 ]

@@ -18,10 +18,10 @@ def buffer_digests(module: torch.nn.Module) -> dict[str, str]:
     return {name: tensors_digest([(name, tensor)]) for name, tensor in module.named_buffers()}
 
 
-def changed_buffers(module: torch.nn.Module, initial: Mapping[str, str]) -> Tensors:
-    """Return copies of the buffers that are no longer as `initial` says."""
+def changed_buffers(buffers: Tensors, initial: Mapping[str, str]) -> Tensors:
+    """Return those of the buffers that are no longer as `initial` says."""
     return {
-        name: tensor.detach().to("cpu", copy=True)
-        for name, tensor in module.named_buffers()
+        name: tensor
+        for name, tensor in buffers.items()
         if tensors_digest([(name, tensor)]) != initial.get(name)
     }

@@ -7,7 +7,7 @@ read from a path here. Names are relative to the checkpoint: `rank-00001/optimiz
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from safetensors import SafetensorError
@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from jobs.spec import canonical_json
 from worker.snapshot.capture import describe
 from worker.snapshot.state import RankState, SnapshotBroken, SnapshotMismatch, Tensors
+from worker.snapshot.tensor_file import tensor_file
 
 MODEL, OPTIMIZER, RNG = "model.safetensors", "optimizer.safetensors", "rng.safetensors"
 STATE = "state.json"
@@ -67,12 +68,19 @@ def files_needed(rank: int, world_size: int, zero_stage: int) -> list[str]:
 
 def encode(saved: RankState) -> dict[str, bytes]:
     """Return `{file name: bytes}` of one rank's state; the same state gives the same bytes."""
+    return {name: b"".join(parts) for name, parts in files_of(saved).items()}
+
+
+def files_of(saved: RankState) -> dict[str, Sequence[bytes | memoryview]]:
+    """Return the files of `encode` as parts, which are views of the state: nothing is copied."""
     layout = saved.state["layout"]
     private = saved.rng | {f"{BUFFER}{name}": tensor for name, tensor in saved.buffers.items()}
-    parts = {MODEL: saved.model, OPTIMIZER: saved.optimizer, RNG: private}
+    tensors = {MODEL: saved.model, OPTIMIZER: saved.optimizer, RNG: private}
     names = files_written(layout["rank"], layout["zero_stage"])
-    files = {name: save(tensors) for name, tensors in parts.items() if name in names}
-    files[STATE] = canonical_json(saved.state) + b"\n"
+    files: dict[str, Sequence[bytes | memoryview]] = {
+        name: tensor_file(held) for name, held in tensors.items() if name in names
+    }
+    files[STATE] = [canonical_json(saved.state) + b"\n"]
     return files
 
 

@@ -73,9 +73,7 @@ def test_only_changed_buffers_are_state() -> None:
     module.register_buffer("table", torch.arange(4), persistent=False)
     initial = buffer_digests(module)
 
-    assert changed_buffers(module, initial) == {}
+    assert changed_buffers(dict(module.named_buffers()), initial) == {}
     module(torch.randn(5, 3))
-    changed = changed_buffers(module, initial)
+    changed = changed_buffers(dict(module.named_buffers()), initial)
     assert sorted(changed) == ["num_batches_tracked", "running_mean", "running_var"]
-    module.running_mean.add_(1)  # type: ignore[union-attr, operator]
-    assert not torch.equal(changed["running_mean"], module.running_mean)  # type: ignore[arg-type]
