@@ -15,11 +15,12 @@ from pathlib import Path
 from checkpoints.errors import Fenced
 from durable.faults import hit
 from jobs.contract.exit_codes import ExitCode
-from jobs.contract.records import Outcome
+from jobs.contract.records import Notice, Outcome
 from jobs.spec import CommandSemantic
 from worker import early_signals
 from worker.attempt import Assignment, Attempt, rank_timeout, read_assignment, valid_result
 from worker.claim import NoClaim, check_fence, claim, find_claim
+from worker.deadline import learned_grace, learned_words
 from worker.exits import write_exit
 from worker.failures import KilledOutright, Misconfigured, classify, error_record
 from worker.layout import BadLayout, read_layout
@@ -29,6 +30,7 @@ from worker.packages import check_strict, own_packages, packages_of
 from worker.preemption import Preemption, allocation_end
 from worker.progress import Progress
 from worker.publication import withdraw_older
+from worker.witness import Witness, lived_after_notice
 
 log = logging.getLogger("orch")
 
@@ -40,6 +42,7 @@ class Rank:
     attempt: Attempt
     progress: Progress
     preemption: Preemption
+    witness: Witness
 
 
 # Libraries must not look beyond this machine: models come from models_root or the hub's cache.
@@ -112,9 +115,19 @@ def _packages(assignment: Assignment) -> str | None:
 def _begin(attempt: Attempt) -> Rank:
     """Open the log, the heartbeat and the ear for notices."""
     rank, run = attempt.layout.rank, attempt.spec.run
+    witness = Witness(attempt.directory.noticed)
+    lived = lived_after_notice(attempt.job, before_epoch=attempt.epoch)
+    learned = learned_grace(lived, configured=run.grace_seconds)
+
+    def on_notice(notice: Notice, at: float) -> None:
+        if rank == 0:
+            witness.begin(epoch=attempt.epoch, cause=notice.cause, noticed_at=at)
+
     preemption = Preemption(
         epoch=attempt.epoch,
         grace_seconds=run.grace_seconds,
+        learned_grace=learned,
+        on_notice=on_notice,
         limit_at=allocation_end(run, os.environ, started_at=attempt.claim.started_at),
         control=attempt.job.control if rank == 0 else None,
     )
@@ -129,6 +142,7 @@ def _begin(attempt: Attempt) -> Rank:
             cause=notice.cause if notice else None,
             noticed_at=preemption.noticed_at,
         )
+        witness.end()
 
     early_signals.account_with(account)
     progress = Progress(
@@ -144,7 +158,11 @@ def _begin(attempt: Attempt) -> Rank:
         masked_words=attempt.assignment.site.masked_words,
     )
     log.info("%s: epoch %d of job %s", attempt.spec.name, attempt.epoch, attempt.spec.id)
-    return Rank(attempt=attempt, progress=progress, preemption=preemption)
+    if learned is not None:
+        line = learned_words(lived, learned=learned, configured=run.grace_seconds)
+        log.warning("%s", line)
+        progress.report(line)
+    return Rank(attempt=attempt, progress=progress, preemption=preemption, witness=witness)
 
 
 def _run(rank: Rank) -> int:
@@ -183,6 +201,7 @@ def _run(rank: Rank) -> int:
         noticed_at=rank.preemption.noticed_at,
         spent=rank.progress.spent(),
     )
+    rank.witness.end()
     log.info("leaving with %d (%s)", code, outcome)
     return code
 

@@ -34,14 +34,22 @@ class Preemption:
         *,
         epoch: int,
         grace_seconds: float,
+        learned_grace: float | None = None,
         limit_at: float | None = None,
         control: Path | None = None,
+        on_notice: Callable[[Notice, float], None] = lambda notice, at: None,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`limit_at`: wall time of the end of the allocation; `control`: rank 0 only."""
+        """`limit_at`: wall time of the end of the allocation; `control`: rank 0 only.
+
+        `learned_grace`: what preemption leaves, where that is less than configured; `on_notice` is
+        told the first notice and when it came.
+        """
         self._epoch = epoch
         self._grace = grace_seconds
+        self.preemption_grace = learned_grace if learned_grace is not None else grace_seconds
+        self._on_notice = on_notice
         self._limit_at = limit_at
         self._control = control
         self._wall, self._monotonic = wall, monotonic
@@ -64,6 +72,7 @@ class Preemption:
             if self._notice is not None:
                 self.noticed_at = self._signalled_at or self._wall()
                 log.info("asked to stop: %s", self._notice.cause)
+                self._on_notice(self._notice, self.noticed_at)
         return self._notice
 
     @property
@@ -86,7 +95,10 @@ class Preemption:
             seconds = asked.deadline_seconds if asked.deadline_seconds is not None else self._grace
             return Notice(cause=asked.cause.value, deadline=(signalled or now) + seconds)
         if signalled is not None:
-            return Notice(cause=self._cause(signalled).value, deadline=signalled + self._grace)
+            cause = self._cause(signalled)
+            preempted = cause is StopCause.PREEMPTION
+            grace = self.preemption_grace if preempted else self._grace
+            return Notice(cause=cause.value, deadline=signalled + grace)
         if self._limit_at is not None and now >= self._limit_at - self._grace:
             return Notice(cause=StopCause.TIME_LIMIT.value, deadline=self._limit_at)
         return None

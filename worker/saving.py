@@ -194,9 +194,8 @@ def _announce(session: Session, pending: PendingSave, verdict: Verdict) -> None:
     log.info("saved %s (%s) in %.1f s", verdict["name"], pending.header.kind, seconds)
     session.progress.update(save_seconds=round(seconds, 3))
     session.progress.committed(pending.step)
-    warning = grace_warning(
-        save_seconds=seconds, grace_seconds=session.attempt.spec.run.grace_seconds
-    )
+    grace = session.preemption.preemption_grace
+    warning = grace_warning(save_seconds=seconds, grace_seconds=grace)
     known = any(line.startswith("a save takes") for line in session.progress.reports)
     if warning is not None and not known:  # once
         log.warning("%s", warning)

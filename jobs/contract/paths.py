@@ -36,6 +36,11 @@ class AttemptDir:
         return self.path / "progress.json"
 
     @property
+    def noticed(self) -> Path:
+        """Touched by rank 0 from a notice until it leaves; stays where it was killed."""
+        return self.path / "noticed.json"
+
+    @property
     def metrics(self) -> Path:
         """This attempt's rows of the curve, appended by rank 0."""
         return self.path / "metrics.jsonl"

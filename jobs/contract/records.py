@@ -144,6 +144,14 @@ class EpochRecord(Record):
     packages: str | None = None  # lock digest of the installed packages
 
 
+class NoticedRecord(Record):
+    """attempts/NNNN/noticed.json: rank 0 got a notice; the file's mtime is when it last lived."""
+
+    epoch: int
+    cause: str
+    noticed_at: float  # wall clock, as the mtime
+
+
 class Notice(BaseModel):
     """A preemption notice as the worker saw it."""
 

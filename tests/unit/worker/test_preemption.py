@@ -183,3 +183,32 @@ def test_a_signal_before_the_claim_leaves_with_75_and_no_epoch(tmp_path: Path) -
 
     assert code == 75
     assert list(bench.job.epochs.iterdir()) == []
+
+
+def test_a_learned_grace_is_of_preemptions_only(own_signals: None) -> None:
+    """The deadline of a preemption is the learned one; the lead of the time limit stays."""
+    clock, heard = FakeClock(), []
+    ear = Preemption(
+        epoch=2,
+        grace_seconds=GRACE,
+        learned_grace=8.0,
+        limit_at=clock.wall() + 1000.0,
+        on_notice=lambda notice, at: heard.append((notice, at)),
+        wall=clock.wall,
+        monotonic=clock.monotonic,
+    )
+    ear.flag()
+    notice = ear.notice()
+    assert (notice.cause, notice.deadline) == ("preemption", clock.wall() + 8.0)
+    assert ear.notice() is notice
+    assert heard == [(notice, clock.wall())]
+
+    late = Preemption(
+        epoch=2,
+        grace_seconds=GRACE,
+        learned_grace=8.0,
+        limit_at=clock.wall() + GRACE,
+        wall=clock.wall,
+        monotonic=clock.monotonic,
+    )
+    assert late.notice().cause == "time_limit"
