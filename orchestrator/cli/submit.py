@@ -24,6 +24,7 @@ from orchestrator.cli.session import (
 
 if TYPE_CHECKING:
     from jobs.matrix import Matrix
+    from orchestrator.checkpoint_space import CheckpointSpace
     from orchestrator.cli.session import Chosen
     from orchestrator.rows import Plan, SubmitReport
     from orchestrator.service import Service
@@ -103,7 +104,10 @@ def submit(
     remember(chosen)
     service = open_with(chosen)
     before = {row.id for row in service.rows(None)}
-    _say_changes(service.plan(loaded), prune=prune, yes=yes)
+    planned = service.plan(loaded)
+    space = _space(planned, chosen)
+    _say_space(space)
+    _say_changes(planned, prune=prune, yes=yes)
     report = service.submit(loaded, prune=prune)
     _say_submitted(service, report, chosen, loaded, as_json=as_json, known=before)
     code = _outcome(report)
@@ -119,7 +123,7 @@ def submit(
     if as_json:
         from orchestrator.views.documents import submit_document
 
-        document = submit_document(report, watcher=service.watcher())
+        document = submit_document(report, watcher=service.watcher(), space=space)
         streams.show_document({**document, **fields})
     raise typer.Exit(int(code))
 
@@ -129,10 +133,10 @@ def _show_plan(plan: Plan, chosen: Chosen, *, prune: bool, as_json: bool) -> Non
     from orchestrator.views.plan import PLAN_LIMIT, change_lines, plan_line, plan_table
     from orchestrator.views.text import clean
 
+    space = _space(plan, chosen)
     if as_json:
-        streams.show_document(
-            plan_document(plan, backend={"name": chosen.name, "reason": chosen.reason})
-        )
+        backend = {"name": chosen.name, "reason": chosen.reason}
+        streams.show_document(plan_document(plan, backend=backend, space=space))
         return
     limit = PLAN_LIMIT if streams.out() is not None else None
     streams.show_table(plan_table(plan, limit=limit))
@@ -142,9 +146,32 @@ def _show_plan(plan: Plan, chosen: Chosen, *, prune: bool, as_json: bool) -> Non
     streams.show(plan_line(plan), "bold")
     for line in change_lines(plan, prune=prune):
         streams.show(line)
+    _say_space(space)
     streams.say(f"backend: {chosen.name} ({chosen.reason})")
     streams.say(f"site: {'; '.join(map(clean, chosen.site.describe()))}")
     streams.say("dry run: nothing was changed")
+
+
+def _space(plan: Plan, chosen: Chosen) -> CheckpointSpace | None:
+    """Return what the new jobs' checkpoints need, where that can be told."""
+    from orchestrator.checkpoint_space import predict
+
+    fresh = [spec for spec in plan.jobs if spec.id in plan.new_ids]
+    return predict(fresh, site=chosen.worker_site, home=chosen.home)
+
+
+def _say_space(space: CheckpointSpace | None) -> None:
+    """Say what the checkpoints need; in yellow where it is more than there is."""
+    if space is None:
+        return
+    if not space.scarce:
+        streams.say(space.words())
+        return
+    streams.say(
+        f"{space.words()}: that is too little if all run at once; lower save.keep, or set"
+        " scratch_root in site.yaml to a larger file system",
+        "yellow",
+    )
 
 
 def _say_changes(plan: Plan, *, prune: bool, yes: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.doctor.check import Check
 from orchestrator.doctor.cluster import cluster_checks
 from orchestrator.doctor.interpreter import interpreter_checks
+from orchestrator.doctor.room import room_checks
 from orchestrator.doctor.state import state_checks
 
 
@@ -16,4 +17,5 @@ def examine(home: Path, *, site_file: Path | None = None) -> list[Check]:
         *interpreter_checks(),
         *cluster_checks(home, site_file),
         *state_checks(home),
+        *room_checks(home, site_file),
     ]

@@ -20,6 +20,7 @@ from jobs.states import JobState
 from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher, WatcherJobSeen
 
 if TYPE_CHECKING:
+    from orchestrator.checkpoint_space import CheckpointSpace
     from orchestrator.ledger import Account, Ledger
     from orchestrator.observation import Seen
 
@@ -44,22 +45,31 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def plan_document(plan: Plan, *, backend: Mapping[str, Any] | None = None) -> Document:
+def plan_document(
+    plan: Plan,
+    *,
+    backend: Mapping[str, Any] | None = None,
+    space: CheckpointSpace | None = None,
+) -> Document:
     """Return `orch submit --dry-run --json`."""
     return {
         "schema_version": SCHEMA_VERSION,
         "dry_run": True,
         **_plan_fields(plan),
+        "checkpoints": dataclasses.asdict(space) if space else None,
         **({"backend": dict(backend)} if backend is not None else {}),
     }
 
 
-def submit_document(report: SubmitReport, *, watcher: Watcher) -> Document:
+def submit_document(
+    report: SubmitReport, *, watcher: Watcher, space: CheckpointSpace | None = None
+) -> Document:
     """Return `orch submit --json`: the plan, and what the scheduler said."""
     return {
         "schema_version": SCHEMA_VERSION,
         "dry_run": False,
         **_plan_fields(report.plan),
+        "checkpoints": dataclasses.asdict(space) if space else None,
         "submitted": report.submitted,
         "waiting": report.waiting,
         "refused": list(report.refused),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobs.checkpoint_size import RANK_BYTES, checkpoint_bytes, model_shapes, trained_elements
 from jobs.contract.records import Outcome as Ending
 from jobs.spec import Run
 from tests.e2e.comparison import Outcome, bench, outcome, uninterrupted
@@ -31,6 +32,19 @@ def job_of(root: Path, server: ForkServer, **run: Any) -> Bench:
     return Bench(root / "job", server, semantic, Run.model_validate({"save": save, **run}))
 
 
+def _assert_predicted(job: Bench) -> None:
+    """A checkpoint is not bigger than was predicted, and not much smaller."""
+    shapes = model_shapes(job.spec.semantic, None)
+    assert shapes is not None
+    elements = trained_elements(job.spec.semantic, shapes)
+    assert elements is not None
+    predicted = checkpoint_bytes(job.spec.semantic, elements)
+    for path in job.job.checkpoints.glob("step-*"):
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        assert size <= predicted
+        assert size >= predicted - job.ranks * RANK_BYTES - 4 * elements
+
+
 def test_steps_are_done_while_a_checkpoint_is_written(
     tmp_path: Path, fork_server: ForkServer, whole: Outcome
 ) -> None:
@@ -43,6 +57,7 @@ def test_steps_are_done_while_a_checkpoint_is_written(
 
     assert ended.exit_code == 0
     assert outcome(job) == whole
+    _assert_predicted(job)
     lines = passed.read_text().splitlines()
     starts = [i for i, line in enumerate(lines) if line == "background.before_start"]
     commits = [i for i, line in enumerate(lines) if line == "commit.after_rename"]
