@@ -24,6 +24,7 @@ from orchestrator.cli.session import (
 
 if TYPE_CHECKING:
     from jobs.matrix import Matrix
+    from jobs.spec import JobSpec
     from orchestrator.checkpoint_space import CheckpointSpace
     from orchestrator.cli.session import Chosen
     from orchestrator.rows import Plan, SubmitReport
@@ -107,6 +108,7 @@ def submit(
     planned = service.plan(loaded)
     space = _space(planned, chosen)
     _say_space(space)
+    _say_grace(planned, chosen)
     _say_changes(planned, prune=prune, yes=yes)
     report = service.submit(loaded, prune=prune)
     _say_submitted(service, report, chosen, loaded, as_json=as_json, known=before)
@@ -147,6 +149,7 @@ def _show_plan(plan: Plan, chosen: Chosen, *, prune: bool, as_json: bool) -> Non
     for line in change_lines(plan, prune=prune):
         streams.show(line)
     _say_space(space)
+    _say_grace(plan, chosen)
     streams.say(f"backend: {chosen.name} ({chosen.reason})")
     streams.say(f"site: {'; '.join(map(clean, chosen.site.describe()))}")
     streams.say("dry run: nothing was changed")
@@ -156,8 +159,20 @@ def _space(plan: Plan, chosen: Chosen) -> CheckpointSpace | None:
     """Return what the new jobs' checkpoints need, where that can be told."""
     from orchestrator.checkpoint_space import predict
 
-    fresh = [spec for spec in plan.jobs if spec.id in plan.new_ids]
-    return predict(fresh, site=chosen.worker_site, home=chosen.home)
+    return predict(_fresh(plan), site=chosen.worker_site, home=chosen.home)
+
+
+def _fresh(plan: Plan) -> list[JobSpec]:
+    return [spec for spec in plan.jobs if spec.id in plan.new_ids]
+
+
+def _say_grace(plan: Plan, chosen: Chosen) -> None:
+    """Warn where the site is known to leave less time than the new jobs count with."""
+    from orchestrator.grace_warning import grace_warning
+
+    warning = grace_warning(_fresh(plan), chosen.site.site.preemption)
+    if warning is not None and chosen.name == "slurm":
+        streams.say(warning, "yellow")
 
 
 def _say_space(space: CheckpointSpace | None) -> None:
