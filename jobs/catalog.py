@@ -171,6 +171,7 @@ SPLITS = ("train", "dev", "test")
 METHOD_FAMILIES: Mapping[str, frozenset[str]] = {
     "lora": frozenset({"decoder"}),
     "full": frozenset({"decoder"}),
+    "subset": frozenset({"decoder"}),
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jobs.catalog import ConfigValue, architecture_of, full_config
-from jobs.spec import FullSpec, LoraSpec, Run, Semantic
+from jobs.spec import FullSpec, LoraSpec, Run, Semantic, SubsetSpec
 
 Shapes = dict[str, tuple[int, ...]]
 RANK_BYTES = 64 << 10  # random states and JSON of a rank
@@ -26,6 +26,8 @@ def trained_elements(semantic: Semantic, shapes: Shapes) -> int | None:
     method = semantic.method
     if isinstance(method, FullSpec):
         return sum(math.prod(shape) for shape in shapes.values())
+    if isinstance(method, SubsetSpec):
+        return method.parameters
     if not isinstance(method, LoraSpec):
         return None
     model = semantic.model

@@ -85,7 +85,14 @@ class FullSpec(SpecModel):
     name: Literal["full"]
 
 
-MethodSpec = Annotated[LoraSpec | FullSpec, Field(discriminator="name")]
+class SubsetSpec(SpecModel):
+    """A random subset of the model's own tensors: the job's seed picks whole ones."""
+
+    name: Literal["subset"]
+    parameters: PositiveInt  # at most so many are trained
+
+
+MethodSpec = Annotated[LoraSpec | FullSpec | SubsetSpec, Field(discriminator="name")]
 
 
 class TaskSpec(SpecModel):

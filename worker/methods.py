@@ -8,14 +8,14 @@ from typing import Any
 import torch
 
 from jobs.catalog import ARCHITECTURES
-from jobs.spec import FullSpec, LoraSpec
+from jobs.spec import LoraSpec, MethodSpec, SubsetSpec
 from worker.failures import Misconfigured
 
 
-def apply_method(model: torch.nn.Module, method: LoraSpec | FullSpec, *, seed: int) -> Any:
+def apply_method(model: torch.nn.Module, method: MethodSpec, *, seed: int) -> Any:
     """Return the model with `requires_grad` set as the method says; new weights come from `seed`.
 
-    Raises `Misconfigured` when a target does not exist.
+    Raises `Misconfigured` when a target does not exist or a budget cannot be met.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -46,10 +46,33 @@ def _lora(model: Any, method: LoraSpec) -> Any:
         raise Misconfigured(f"method.targets {list(targets or ())}: {error}") from error
 
 
+def _subset(model: Any, method: SubsetSpec) -> Any:
+    """Train whole tensors in a random order, each that still fits; torch is seeded by the job."""
+    named = list(model.named_parameters())
+    sizes = [parameter.numel() for _, parameter in named]
+    budget = method.parameters
+    if not min(sizes) <= budget <= sum(sizes):
+        raise Misconfigured(
+            f"method.parameters {budget}: the model has {sum(sizes)} parameters and its smallest"
+            f" tensor {min(sizes)}; write a number from {min(sizes)} to {sum(sizes)}"
+        )
+    for _, parameter in named:
+        parameter.requires_grad_(requires_grad=False)
+    for index in torch.randperm(len(named)).tolist():
+        if sizes[index] <= budget:
+            budget -= sizes[index]
+            named[index][1].requires_grad_(requires_grad=True)
+    return model
+
+
 def default_targets(architecture: str) -> tuple[str, ...] | None:
     """Return the modules that LoRA adapts by default; None: all linear layers."""
     known = ARCHITECTURES.get(architecture)
     return known.lora_targets if known else None
 
 
-METHODS: dict[str, Callable[[Any, Any], Any]] = {"lora": _lora, "full": _full}
+METHODS: dict[str, Callable[[Any, Any], Any]] = {
+    "lora": _lora,
+    "full": _full,
+    "subset": _subset,
+}

@@ -21,6 +21,7 @@ from jobs.spec import (
     LoraSpec,
     ModelSpec,
     Run,
+    SubsetSpec,
     TaskSpec,
     TrainSpec,
 )
@@ -108,6 +109,7 @@ def all_fields() -> dict[str, Any]:
     }  # fmt: skip
     found = {key: value for name, kind in named.items() for key, value in fields(kind, f"{name}.")}
     found |= dict(fields(FullSpec, "method.")) | dict(fields(LoraSpec, "method."))
+    found |= dict(fields(SubsetSpec, "method."))
     run = dict(fields(Run, ""))
     run.pop("rehearsal")  # a matrix writes its own form of it, checked above
     return found | run

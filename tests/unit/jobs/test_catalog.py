@@ -18,7 +18,7 @@ from jobs.catalog import (
     full_config,
     supported_families,
 )
-from jobs.spec import Family, FullSpec, LoraSpec, TaskSpec, TrainSpec
+from jobs.spec import Family, FullSpec, LoraSpec, SubsetSpec, TaskSpec, TrainSpec
 
 BY_NAME = sorted(ARCHITECTURES)
 
@@ -28,7 +28,9 @@ def test_the_words_are_those_of_the_spec() -> None:
     assert set(FAMILIES) == set(get_args(Family))
     assert set(SCHEDULES) == set(get_args(TrainSpec.model_fields["schedule"].annotation))
     assert set(TASKS) == set(get_args(TaskSpec.model_fields["name"].annotation))
-    methods = {get_args(m.model_fields["name"].annotation)[0] for m in (LoraSpec, FullSpec)}
+    methods = {
+        get_args(m.model_fields["name"].annotation)[0] for m in (LoraSpec, FullSpec, SubsetSpec)
+    }
     assert set(METHOD_FAMILIES) == methods
 
 
