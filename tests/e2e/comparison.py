@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.contract.paths import JobDir
+from jobs.contract.records import ResultRecord, read_record
 from jobs.spec import Run
 from tests.e2e.harness import WAITED_FOR, Bench, semantic, write_task
 from worker.forkserver import ForkServer
@@ -24,11 +26,17 @@ class Outcome:
 
 def outcome(bench: Bench) -> Outcome:
     """Read the outcome of a finished job."""
-    result = bench.result
+    return outcome_of(bench.job)
+
+
+def outcome_of(job: JobDir) -> Outcome:
+    """Read the outcome of a finished job from its directory."""
+    result = read_record(job.result, ResultRecord)
+    assert result is not None, f"{job.path}: no result was published"
     return Outcome(
         weights=result.weights_digest,
         final_weights=result.final_weights_digest,
-        metrics=bench.job.metrics.read_bytes(),
+        metrics=job.metrics.read_bytes(),
         test=result.metrics["test"],
         predictions=result.predictions_digest,
     )

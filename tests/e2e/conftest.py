@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.exactness.generation import RUN
 from worker.forkserver import ForkServer
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
     """A process that has imported torch and friends once; ranks are forked from it."""
-    with ForkServer.start(env={"HF_HUB_OFFLINE": "1"}) as server:
+    env = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    with ForkServer.start(env=env, also=(RUN,)) as server:
         yield server
