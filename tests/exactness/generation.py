@@ -2,8 +2,8 @@
 
 What runs is `worker.main.run_rank`, whole, cell after cell; only the process group is shared. An
 *instant* is counted in what a rank passes while it trains, tests and saves: every fault point and
-every micro-step. There a rank gets its SIGTERM; or all ranks break off before the same micro-step,
-as if killed, and what they had in memory is gone.
+every micro-step. There a rank gets its SIGTERM; or all ranks break off before the same micro-step:
+no save begins there, but one in flight comes to its end: a real SIGKILL is not among the instants.
 """
 
 from __future__ import annotations
