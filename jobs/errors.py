@@ -7,7 +7,16 @@ ValueError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubModel:
+    """A model (or only its tokenizer) that a hub may have. `revision` None: `main`."""
+
+    repo: str
+    revision: str | None = None
+    weights: bool = True  # False: only a tokenizer is wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -20,6 +29,7 @@ class Problem:
     key: str
     message: str
     fix: str
+    fetchable: HubModel | None = field(default=None, compare=False)  # what would mend it
 
     def __str__(self) -> str:
         key = f"{self.key}: " if self.key else ""

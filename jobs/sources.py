@@ -2,7 +2,7 @@
 
 A name is looked up below the site's root (models_root, data_root), then beside the matrix file;
 `package:NAME` is shipped; a hub id must be in the hub's cache already, since nothing here or in
-an allocation downloads.
+an allocation downloads (`orchestrator.hub` does, on the login node, before).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobs.catalog import SPLITS
+from jobs.errors import HubModel
 from jobs.names import printable, safe_join
 
 PACKAGE_PREFIX = "package:"
@@ -29,8 +30,9 @@ _MAX_FILES = 10_000
 class SourceMissing(ValueError):
     """A model or a task is not where it is said to be; `fix` says what to write."""
 
-    def __init__(self, message: str, fix: str) -> None:
+    def __init__(self, message: str, fix: str, *, fetchable: HubModel | None = None) -> None:
         self.fix = fix
+        self.fetchable = fetchable
         super().__init__(message)
 
 
@@ -86,12 +88,14 @@ def find_model(
         raise SourceMissing(_nowhere(path, candidates), fix)
     if hub_snapshot(path, revision) is not None:
         return path
-    what, option = printable(path), ""
+    what = printable(path)
     if revision is not None:
-        what, option = f"{what} at revision {printable(revision)}", f" --revision {revision}"
+        what = f"{what} at revision {printable(revision)}"
     raise SourceMissing(
         f"{what} is neither a directory nor in the hub's cache {hub_cache()}",
-        f"fetch it first (`hf download {path}{option}`), or put it below models_root of site.yaml",
+        "fetch it first (`orch fetch MATRIX.yaml`, where there is network), or put it below"
+        " models_root of site.yaml",
+        fetchable=HubModel(repo=path, revision=revision),
     )
 
 
@@ -100,7 +104,7 @@ def hub_snapshot(path: str, revision: str | None) -> Path | None:
 
     A revision is a commit, or a name that stands for one; None: `main`.
     """
-    cache = hub_cache() / f"models--{path.replace('/', '--')}"
+    cache = hub_model_dir(path)
     commit = revision or "main"
     reference = safe_join(cache / "refs", commit)
     try:
@@ -108,11 +112,22 @@ def hub_snapshot(path: str, revision: str | None) -> Path | None:
             commit = reference.read_text(encoding="utf-8").strip()
         snapshot = safe_join(cache / "snapshots", commit) if commit else None
         # Not only the name: a download that broke off at once leaves an empty directory.
-        if snapshot is not None and snapshot.is_dir() and any(snapshot.iterdir()):
+        whole = snapshot is not None and not fetching_mark(cache, commit).exists()
+        if whole and snapshot is not None and snapshot.is_dir() and any(snapshot.iterdir()):
             return snapshot
     except (OSError, UnicodeDecodeError):
         return None
     return None
+
+
+def hub_model_dir(path: str) -> Path:
+    """Return the directory that the hub's client keeps a model in."""
+    return hub_cache() / f"models--{path.replace('/', '--')}"
+
+
+def fetching_mark(model_dir: Path, commit: str) -> Path:
+    """Return the file that exists while a snapshot may have a part of its files only."""
+    return model_dir / f".orch-fetching-{commit}"
 
 
 def find_input(path: str, *, base_dir: Path | None, data_root: Path | None) -> Path:

@@ -15,6 +15,8 @@ FAULT_POINTS: dict[str, str] = {
     "rebuild.recorded": "a rebuild is over",
     "moved.tasks_ended": "tasks of the old place are ended, their jobs are not free",
     "moved.jobs_freed": "jobs of the old place are due again, instance.json does not know",
+    "hub.marked": "a snapshot is marked as being fetched, nothing of it is there",
+    "hub.downloaded": "all files are there, the snapshot is still marked and has no name",
     "packs.dropped": "a cell of a packed allocation is not wanted, nobody was told",
     "leave.asked": "the watcher is asked to leave, nobody waits for it",
     "leave.obeyed": "the watcher leaves, the request is still there",

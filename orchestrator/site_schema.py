@@ -6,9 +6,11 @@ allow-listed here, since it reaches an `#SBATCH` line, where a newline would run
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,6 +26,7 @@ from pydantic import (
 
 from jobs.contract.records import WorkerSite
 from jobs.names import UNSAFE_IN_NAME, printable
+from jobs.sources import hub_cache
 from orchestrator.admission import MAX_IN_FLIGHT
 from orchestrator.node_strikes import NodeRules
 
@@ -211,10 +214,20 @@ class Site(SiteModel):
             models_root=self.models_root,
             data_root=self.data_root,
             scratch_root=self.scratch_root,
+            hub_cache=str(self.hub_cache()),
             interface=self.interface,
             masked_words=self.masked_words,
             rank_timeout_seconds=self.rank_timeout_seconds,
         )
+
+    def hub_cache(self) -> Path:
+        """Return where models of a hub are fetched to, once for all matrices and jobs.
+
+        $HF_HUB_CACHE, else scratch_root (where jobs have all their caches), else the client's own.
+        """
+        if self.scratch_root and "HF_HUB_CACHE" not in os.environ:
+            return Path(self.scratch_root) / "huggingface" / "hub"
+        return hub_cache().absolute()
 
     def effects(self) -> Iterator[str]:
         """Yield one line for each thing that this site changes."""

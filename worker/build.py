@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from checkpoints.manifest import Base
 from checkpoints.store import CheckpointStore
 from durable.faults import hit
 from jobs.geometry import BatchGeometry, batch_geometry
+from jobs.sources import hub_snapshot
 from jobs.spec import Semantic, semantic_digest
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
@@ -170,7 +172,13 @@ def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
     )
     # The digest says which weights; this says to people where they came from.
     name = model.path or f"config:{built.config.model_type}:{model.init_seed}"
-    return built, Base(source=name, revision=model.revision)
+    return built, Base(source=name, revision=_commit(source, model.revision))
+
+
+def _commit(source: Path | str | None, revision: str | None) -> str | None:
+    """Return the commit of a hub's model, which a name such as `main` stands for."""
+    snapshot = hub_snapshot(source, revision) if isinstance(source, str) else None
+    return snapshot.name if snapshot is not None else revision
 
 
 def takes_num_items(model: torch.nn.Module) -> bool:

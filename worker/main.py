@@ -61,6 +61,8 @@ def run_rank(argv: Sequence[str]) -> int:
     try:
         layout = read_layout(os.environ, index=arguments.index)
         assignment = read_assignment(arguments.submission, layout)
+        if assignment.site.hub_cache:  # read when the libraries are imported
+            os.environ["HF_HUB_CACHE"] = assignment.site.hub_cache
         if valid_result(assignment.job, assignment.spec) is not None:
             return ExitCode.RESULT
         if assignment.dropped:

@@ -77,6 +77,7 @@ class WorkerSite(BaseModel):
     models_root: str | None = None
     data_root: str | None = None
     scratch_root: str | None = None  # checkpoints go there; it may be purged
+    hub_cache: str | None = None  # where models of a hub were fetched to
     interface: str | None = None  # network interface for gloo / nccl
     masked_words: tuple[str, ...] = ()
     rank_timeout_seconds: float = 60.0

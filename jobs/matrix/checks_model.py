@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,10 @@ def check_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -
                     check_weights(found, revision=revision)
             except SourceMissing as error:
                 where = ("model", *path.split("."))
-                yield Finding(path=where, message=str(error), fix=error.fix)
+                wanted = error.fetchable
+                if wanted is not None and path != "path":
+                    wanted = replace(wanted, weights=False)
+                yield Finding(path=where, message=str(error), fix=error.fix, fetchable=wanted)
     if model.path is not None and model.architecture is not None:
         yield Finding(
             path=("model", "architecture"),

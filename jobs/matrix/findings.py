@@ -7,9 +7,9 @@ Checks speak of a cell's fields; a cell's values come from `defaults`, from axes
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from jobs.errors import Problem
+from jobs.errors import HubModel, Problem
 from jobs.yaml_strict import Document, KeyPath, Node
 
 FieldPath = tuple[str, ...]  # of a cell, e.g. ("train", "lr")
@@ -24,6 +24,7 @@ class Finding:
     fix: str
     at_key: bool = False  # the key itself is wrong (or missing), not its value
     of_whole: bool = False  # about several fields together, or one that an axis may still give
+    fetchable: HubModel | None = None  # what would mend it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,10 @@ def locate(finding: Finding, settings: Sequence[Setting]) -> Problem:
         depth = len(setting.field)
         if finding.path[:depth] == setting.field:
             path = (*setting.path, *finding.path[depth:])
-            return setting.document.problem(path, finding.message, finding.fix, key=finding.at_key)
+            problem = setting.document.problem(
+                path, finding.message, finding.fix, key=finding.at_key
+            )
+            return replace(problem, fetchable=finding.fetchable) if finding.fetchable else problem
     raise AssertionError("the first setting covers everything")
 
 

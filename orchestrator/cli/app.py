@@ -25,6 +25,7 @@ State lives in .orch/ of the working directory, or in $ORCH_HOME.
 # Verb -> its module in this package, imported when it is needed.
 VERBS = {
     "submit": "submit",
+    "fetch": "fetch",
     "status": "status",
     "results": "results",
     "why": "why",

@@ -12,10 +12,10 @@ import typer
 from orchestrator.cli import streams
 from orchestrator.cli.backend import Backend
 from orchestrator.cli.exits import Exit, Stop
+from orchestrator.cli.fetching import load_fetched, load_here
 from orchestrator.cli.options import Json, SiteFile, Slots
 from orchestrator.cli.session import (
     choose_backend,
-    load_matrices,
     open_with,
     plan_only,
     remember,
@@ -66,6 +66,10 @@ Prune = Annotated[
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="With --prune: do not ask before running jobs end.")
 ]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Ask no hub; as HF_HUB_OFFLINE=1. Models must be there."),
+]
 
 
 def submit(
@@ -81,6 +85,7 @@ def submit(
     overrides: Overrides = None,
     prune: Prune = False,
     yes: Yes = False,
+    offline: Offline = False,
     as_json: Json = False,
 ) -> None:
     """Expand matrices into jobs and run them, none twice.
@@ -91,17 +96,14 @@ def submit(
       orch submit matrix.yaml --set train.steps=20 --dry-run
       orch submit edited.yaml --prune
     """
-    if timeout is not None and not wait:
-        raise Stop(Exit.USAGE, "--timeout belongs to --wait", fix="add --wait")
-    if dry_run and wait:
-        raise Stop(Exit.USAGE, "--dry-run and --wait exclude each other", fix="give one of them")
+    _check_options(dry_run=dry_run, wait=wait, timeout=timeout)
     home = state_home(site)
     chosen = choose_backend(home, backend, site, slots=slots)
-    loaded = load_matrices(matrices, overrides or (), chosen.worker_site)
     if dry_run:
-        plan = plan_only(home, loaded)
+        plan = plan_only(home, load_here(matrices, overrides or (), chosen.worker_site))
         _show_plan(plan, chosen, prune=prune, as_json=as_json)
         return
+    loaded = load_fetched(matrices, overrides or (), chosen.worker_site, offline=offline)[0]
     remember(chosen)
     service = open_with(chosen)
     before = {row.id for row in service.rows(None)}
@@ -128,6 +130,13 @@ def submit(
         document = submit_document(report, watcher=service.watcher(), space=space)
         streams.show_document({**document, **fields})
     raise typer.Exit(int(code))
+
+
+def _check_options(*, dry_run: bool, wait: bool, timeout: float | None) -> None:
+    if timeout is not None and not wait:
+        raise Stop(Exit.USAGE, "--timeout belongs to --wait", fix="add --wait")
+    if dry_run and wait:
+        raise Stop(Exit.USAGE, "--dry-run and --wait exclude each other", fix="give one of them")
 
 
 def _show_plan(plan: Plan, chosen: Chosen, *, prune: bool, as_json: bool) -> None:

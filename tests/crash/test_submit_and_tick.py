@@ -26,8 +26,8 @@ COUNT = 3
 LOCAL_ONLY = {name for name in FAULT_POINTS if name.startswith("local.")}
 SLURM_ONLY = {name for name in FAULT_POINTS if name.startswith("slurm.")}  # tests/slurm
 # Other verbs, each swept by a test file of its own: test_rebuild_killed, test_leaving,
-# test_watcher_job, test_snapshot_killed and test_pack_killed.
-VERBS = ("rebuild.", "moved.", "leave.", "watchjob.", "snapshot.", "packs.")
+# test_watcher_job, test_snapshot_killed, test_pack_killed and (tests/contract) test_fetch.
+VERBS = ("rebuild.", "moved.", "leave.", "watchjob.", "snapshot.", "packs.", "hub.")
 ELSEWHERE = {name for name in FAULT_POINTS if name.startswith(VERBS)}
 # Reached only with an unsettled submission, a cancel, a late kill or a broken result: see below.
 SPECIAL = {

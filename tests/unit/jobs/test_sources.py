@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import MatrixInvalid
+from jobs.errors import HubModel, MatrixInvalid
 from jobs.matrix import load_matrix
 from jobs.sources import (
     SourceMissing,
@@ -94,7 +94,7 @@ def test_a_hub_model_must_be_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
         find_model("org/small", base_dir=tmp_path, models_root=None)
     cached(tmp_path / "hub", "c0ffee", ref="main")
 
-    assert "hf download org/small" in caught.value.fix
+    assert "orch fetch" in caught.value.fix
     assert find_model("org/small", base_dir=tmp_path, models_root=None) == "org/small"
 
 
@@ -128,7 +128,7 @@ def test_the_very_revision_must_be_in_the_cache(
             find(missing)
     with pytest.raises(SourceMissing) as caught:
         find("v1")
-    assert "hf download org/small --revision v1" in caught.value.fix
+    assert caught.value.fetchable == HubModel(repo="org/small", revision="v1")
 
 
 def test_the_models_own_tokenizer_is_of_the_models_revision(

@@ -29,6 +29,7 @@ from tests.unit.orchestrator.cases import (
     of_kind,
     result_record,
 )
+from tests.unit.orchestrator.stage import dying_at
 from tests.unit.orchestrator.world import World
 
 CELL = replace(KEY, cell=2)
@@ -227,3 +228,16 @@ def test_the_last_wanted_cell_takes_the_allocation_along(tmp_path: Path) -> None
 
     assert [verb for verb, _ in fake.log] == ["cancel"]
     assert CellNotes(state).add(third, evidence()).departure == left(1)
+
+
+def test_a_crash_between_the_wish_and_the_notice_is_repaired(tmp_path: Path) -> None:
+    """Repeated, the cell is told; the grace counts from the first wish."""
+    state, fake = StateDir(tmp_path), FakeScheduler()
+    first, _, _ = cells(state, 3)
+
+    with dying_at("packs.dropped"):
+        end_tasks({first: 10.0}, fake, state, now=100.0)
+    assert fake.log == []
+    end_tasks({first: 10.0}, fake, state, now=111.0)
+
+    assert [verb for verb, _ in fake.log] == ["kill"]

@@ -68,6 +68,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         models_root="/data/models",
         data_root="/data/sets",
         scratch_root="/scratch/me",
+        hub_cache="/scratch/me/huggingface/hub",
         interface="ib0",
         masked_words=("error", "Traceback"),
         rank_timeout_seconds=120.0,

@@ -1,0 +1,62 @@
+"""`orch fetch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli import streams
+from orchestrator.cli.options import Json, SiteFile
+from orchestrator.cli.session import state_home
+
+
+def fetch(
+    *,
+    matrices: Annotated[
+        list[Path], typer.Argument(metavar="MATRIX.yaml", help="One or several matrix files.")
+    ],
+    site: SiteFile = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Replace a default of the matrices, as in `orch submit`; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Download the hub models that matrices name, once, so that jobs can run offline.
+
+    `orch submit` does it by itself where the hub can be reached; nothing is submitted here.
+
+    Examples:
+      orch fetch matrix.yaml
+      HF_ENDPOINT=https://mirror.example orch fetch matrix.yaml
+    """
+    from jobs.sources import hub_cache
+    from orchestrator.cli.fetching import load_fetched
+    from orchestrator.site import load_site
+    from orchestrator.views.documents import outcome_document
+
+    found = load_site(site, home=state_home(site))
+    _, fetched = load_fetched(matrices, overrides or (), found.site.worker_site())
+    where = str(hub_cache())
+    if not as_json:
+        if not fetched:
+            streams.show(f"nothing to fetch: every hub model is in {where}")
+        return
+    rows = [
+        {
+            "model": one.model.repo,
+            "revision": one.model.revision,
+            "commit": one.commit,
+            "directory": str(one.directory),
+            "downloaded": one.downloaded,
+        }
+        for one in fetched
+    ]
+    streams.show_document(outcome_document("fetch", cache=where, fetched=rows))
