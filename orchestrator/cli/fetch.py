@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from orchestrator.cli import streams
-from orchestrator.cli.options import Json, SiteFile
+from orchestrator.cli.options import Json, Matrices, Overrides, SiteFile
 from orchestrator.cli.session import state_home
 
 
 def fetch(
     *,
-    matrices: Annotated[
-        list[Path], typer.Argument(metavar="MATRIX.yaml", help="One or several matrix files.")
-    ],
+    matrices: Matrices,
     site: SiteFile = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Replace a default of the matrices, as in `orch submit`; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Download the hub models that matrices name, once, so that jobs can run offline.

@@ -54,3 +54,15 @@ SiteFile = Annotated[
         show_default=False,
     ),
 ]
+Matrices = Annotated[
+    list[Path], typer.Argument(metavar="MATRIX.yaml", help="One or several matrix files.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Replace a default of the matrices, e.g. train.steps=20; may be repeated.",
+        show_default=False,
+    ),
+]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +12,7 @@ from orchestrator.cli import streams
 from orchestrator.cli.backend import Backend
 from orchestrator.cli.exits import Exit, Stop
 from orchestrator.cli.fetching import load_fetched, load_here
-from orchestrator.cli.options import Json, SiteFile, Slots
+from orchestrator.cli.options import Json, Matrices, Overrides, SiteFile, Slots
 from orchestrator.cli.session import (
     choose_backend,
     open_with,
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from orchestrator.service import Service
 
 
-Matrices = Annotated[
-    list[Path], typer.Argument(metavar="MATRIX.yaml", help="One or several matrix files.")
-]
 SubmitBackend = Annotated[
     Backend, typer.Option("--backend", help="Where to run; auto: Slurm where it answers.")
 ]
@@ -50,15 +46,6 @@ Timeout = Annotated[
     ),
 ]
 NoWatch = Annotated[bool, typer.Option("--no-watch", help="Leave no background watcher running.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Replace a default of the matrices, e.g. train.steps=20; may be repeated.",
-        show_default=False,
-    ),
-]
 Prune = Annotated[
     bool,
     typer.Option("--prune", help="Cancel jobs that the file named earlier and nobody wants now."),
