@@ -40,6 +40,7 @@ from worker.standing import Standing
 from worker.store_client import BoundedStore
 from worker.tasks import load_task
 from worker.vocabulary import load_tokenizer, vocabulary_digest
+from worker.writer import Writer
 
 # Ranks read and build at different speeds; only when training has begun is silence suspicious.
 START_PATIENCE = 5
@@ -138,12 +139,18 @@ def build_data(attempt: Attempt) -> tuple[Any, Data]:
         tokenizer=tokenizer, prompt=semantic.task.prompt, max_length=semantic.task.max_length
     )
     samples = [encoder.encode(row["input"], row["output"]) for row in train]
+    labels, new_tokens = semantic.task.label_texts, semantic.task.new_tokens
+    writer = Writer(encoder=encoder, limit=new_tokens) if new_tokens else None
     evaluations = {
         split: prepare(
             encoder.encode,
             list(task.splits[split]["input"]),
             list(task.splits[split]["output"]),
             train_outputs=list(train["output"]),
+            known_labels=None if labels is None else list(labels.values()),
+            metrics=semantic.task.measured,
+            positive=semantic.task.positive_text,
+            writer=writer,
         )
         for split in ("dev", "test")
     }
@@ -238,4 +245,6 @@ def _meet(attempt: Attempt, progress: Progress, device: torch.device) -> Channel
     channel.collect(ticket, attempt.epoch, timeout_seconds=patience)
     channel.tell(ticket, value=True, timeout_seconds=patience)
     log.info("%d ranks, epoch %d", channel.world_size, attempt.epoch)
+    if layout.rank == 0:
+        attempt.directory.rendezvous.unlink(missing_ok=True)  # all have read it
     return channel

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,9 @@ from worker.agreement import EvaluationAgreement
 from worker.channel import Channel
 from worker.collate import IGNORED, Sample, collate
 from worker.engine import Engine
+from worker.scores import measure
 from worker.snapshot.rng import capture_rng, restore_rng
+from worker.writer import Writer
 
 MAX_LABELS = 16  # up to this many different outputs a task counts as classification
 EVALUATION_SEED = 20_261_122
@@ -38,6 +40,10 @@ class EvaluationSet:
     gold: Sequence[int]
     texts: Sequence[Sequence[str]]
     num_labels: int  # 0: no classification; gold may lie behind them
+    metrics: tuple[str, ...] = ()  # besides loss and accuracy
+    positive: str | None = None  # the answer that f1 is about
+    writer: Writer | None = None  # answers are generated
+    prompts: Sequence[Sequence[int]] = ()  # what they are generated after
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -81,6 +87,7 @@ def evaluate(
         channel, ticket=ticket, rounds=rounds, coupled=engine.zero_stage == 3
     )
     mine: list[Scored] = []
+    lockstep = max(map(len, batches)) if engine.zero_stage == 3 else 0
     with own_randomness(engine.device), engine.evaluating() as module:
         for current in range(rounds):
             if name == "dev":
@@ -91,9 +98,13 @@ def evaluate(
                 return None
             place = current * channel.world_size + channel.rank
             if place < len(batches):
-                mine += score(module, examples, batches[place], pad_id=pad_id, device=engine.device)
-            elif engine.zero_stage == 3:  # forward passes contain collectives there
-                score(module, examples, batches[0], pad_id=pad_id, device=engine.device)
+                found = score(module, examples, batches[place], pad_id=pad_id, device=engine.device)
+                mine += written(
+                    module, examples, found, device=engine.device, lockstep=lockstep, beat=beat
+                )
+            elif lockstep:  # forward passes contain collectives there
+                found = score(module, examples, batches[0], pad_id=pad_id, device=engine.device)
+                written(module, examples, found, device=engine.device, lockstep=lockstep, beat=beat)
             beat()
     rows = [[s.index, s.nll, s.tokens, s.correct, s.prediction] for s in mine]
     gathered = channel.collect(ticket, rows, interrupted=agreement.given_up)
@@ -109,7 +120,9 @@ def evaluate(
     )
     metrics = channel.tell(
         ticket,
-        summarise(scored, expected=len(examples)) if channel.rank == 0 else None,
+        summarise(scored, expected=len(examples)) | measured(scored, examples)
+        if channel.rank == 0
+        else None,
         interrupted=agreement.given_up,
     )
     return None if metrics is None else Evaluation(metrics=metrics, scored=scored)
@@ -132,16 +145,60 @@ def summarise(scored: Sequence[Scored], *, expected: int) -> dict[str, float]:
     return {"loss": nll / tokens, "accuracy": correct / expected}
 
 
+def measured(scored: Sequence[Scored], examples: EvaluationSet) -> dict[str, float]:
+    """Return the task's own metrics of the predictions. Pure."""
+    predictions = [s.prediction or "" for s in scored]
+    gold = [texts[place] for texts, place in zip(examples.texts, examples.gold, strict=True)]
+    return {
+        metric: measure(metric, predictions, gold, positive=examples.positive)
+        for metric in examples.metrics
+    }
+
+
+def written(
+    module: Any,
+    examples: EvaluationSet,
+    found: list[Scored],
+    *,
+    device: torch.device,
+    lockstep: int,
+    beat: Callable[[], None],
+) -> list[Scored]:
+    """Return the values with generated answers, where the task wants them."""
+    if examples.writer is None:
+        return found
+    texts = examples.writer.write(
+        module,
+        [examples.prompts[s.index] for s in found],
+        device=device,
+        lockstep=lockstep,
+        beat=beat,
+    )
+    gold = [examples.texts[s.index][examples.gold[s.index]].strip() for s in found]
+    return [
+        replace(s, prediction=text, correct=text == answer)
+        for s, text, answer in zip(found, texts, gold, strict=True)
+    ]
+
+
 def prepare(
     encode: Callable[[str, str], Sample],
     inputs: Sequence[str],
     outputs: Sequence[str],
     *,
     train_outputs: Sequence[str],
+    known_labels: Sequence[str] | None = None,
+    metrics: tuple[str, ...] = (),
+    positive: str | None = None,
+    writer: Writer | None = None,
 ) -> EvaluationSet:
-    """Return the set to score: with few different training outputs, all of them as labels."""
-    labels = sorted(set(train_outputs))
-    if len(labels) > MAX_LABELS:
+    """Return the set to score: with few different training outputs, all of them as labels.
+
+    `known_labels` are the labels whatever stands in the training data; a `writer` means there
+    are none.
+    """
+    labels = sorted(set(train_outputs if known_labels is None else known_labels))
+    if writer is not None or (known_labels is None and len(labels) > MAX_LABELS):
         labels = []
     candidates, gold, texts = [], [], []
     for source, output in zip(inputs, outputs, strict=True):
@@ -149,7 +206,16 @@ def prepare(
         candidates.append([encode(source, answer) for answer in tried])
         gold.append(tried.index(output))
         texts.append(tried)
-    return EvaluationSet(candidates=candidates, gold=gold, texts=texts, num_labels=len(labels))
+    return EvaluationSet(
+        candidates=candidates,
+        gold=gold,
+        texts=texts,
+        num_labels=len(labels),
+        metrics=metrics,
+        positive=positive,
+        writer=writer,
+        prompts=[writer.prompt(source) for source in inputs] if writer else (),
+    )
 
 
 def plan_batches(examples: EvaluationSet, sequences: int) -> Iterator[range]:

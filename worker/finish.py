@@ -15,6 +15,7 @@ from jobs.contract.records import ResultRecord
 from jobs.spec import semantic_digest
 from worker.evaluation import Evaluation, Scored, evaluate
 from worker.failures import Stopped
+from worker.folding import fold_older
 from worker.metrics import encode_row, job_curve, missing_steps
 from worker.publication import publish_result
 from worker.saving import prune
@@ -115,6 +116,7 @@ def publish(
     standing = publish_result(attempt, record, beside=beside)
     hit("finish.after_result")
     prune(session, keep=KEPT_AFTER_RESULT)
+    fold_older(job, epoch, ranks=session.channel.world_size, finished=True)
     if standing.epoch != epoch:
         log.warning("epoch %d has published a result meanwhile; it stands", standing.epoch)
     log.info("result: %s", json.dumps(standing.metrics, sort_keys=True))

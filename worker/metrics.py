@@ -15,6 +15,7 @@ from typing import Any
 
 from durable.faults import hit
 from durable.files import append_durable
+from jobs.archive import AttemptArchive
 from jobs.contract.paths import JobDir
 from worker.claim import epochs
 
@@ -62,6 +63,11 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         data = path.read_bytes()
     except FileNotFoundError:
         return
+    yield from decode_rows(data)
+
+
+def decode_rows(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file's content."""
     for line in data.split(b"\n")[:-1]:  # without its newline the last one is torn
         try:
             row = json.loads(line)
@@ -87,7 +93,15 @@ def merge(attempts: Iterable[Iterable[Row]], *, steps: int) -> list[dict[str, An
 
 def job_curve(job: JobDir, *, up_to_epoch: int, steps: int) -> list[dict[str, Any]]:
     """Return the job's merged curve from all attempts up to an epoch."""
-    attempts = (read_rows(job.attempt(e).metrics) for e in epochs(job) if e <= up_to_epoch)
+    archive = AttemptArchive.of(job)
+    known = sorted(e for e in {*epochs(job), *archive.epochs} if e <= up_to_epoch)
+
+    def rows(epoch: int) -> Iterator[Row]:
+        path = job.attempt(epoch).metrics
+        archived = None if path.exists() else archive.read(path)
+        return read_rows(path) if archived is None else decode_rows(archived)
+
+    attempts = (rows(epoch) for epoch in known)
     return merge(attempts, steps=steps)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from jobs.archive import AttemptArchive
 from jobs.contract.paths import JobDir
 from jobs.contract.records import BadRecord, EpochRecord, read_record
 from jobs.waivers import Waiver
@@ -70,11 +71,13 @@ def _same(program: str) -> bool:
 
 def last_packages(job: JobDir, *, before: int) -> tuple[int, str] | None:
     """Return the newest earlier attempt that has a lock digest on record, and the digest."""
-    for epoch in reversed(epochs(job)):
+    archive = AttemptArchive.of(job)
+    for epoch in sorted({*epochs(job), *archive.epochs}, reverse=True):
         if epoch >= before:
             continue
         try:
-            record = read_record(job.epoch(epoch), EpochRecord)
+            path = job.epoch(epoch)
+            record = read_record(path, EpochRecord) or archive.record(path, EpochRecord)
         except BadRecord:
             continue
         if record is not None and record.packages is not None:

@@ -11,6 +11,7 @@ from worker.build import build_session
 from worker.failures import Stopped
 from worker.finish import finish
 from worker.loop import train
+from worker.patience import running
 from worker.preemption import Preemption
 from worker.progress import Progress
 from worker.resume import resume
@@ -28,6 +29,7 @@ def furthest_step(attempt: Attempt) -> int:
 
 def run_training(attempt: Attempt, *, progress: Progress, preemption: Preemption) -> None:
     """Run the job to its result. Raises `Stopped`, or what else ended the attempt."""
+    running.watched()
     session = build_session(attempt, progress=progress, preemption=preemption)
     resume(session)
     progress.stopwatch.replay_until(furthest_step(attempt))

@@ -16,7 +16,7 @@ from jobs.matrix.checks_command import (
     normal_command,
 )
 from jobs.matrix.checks_model import check_method, check_model, known_architecture
-from jobs.matrix.checks_run import check_length, check_resources, check_train
+from jobs.matrix.checks_run import check_best_metric, check_length, check_resources, check_train
 from jobs.matrix.checks_task import check_task
 from jobs.matrix.expansion import Cell
 from jobs.matrix.fields import REQUIRED_SECTIONS, RUN_SECTIONS, SEMANTIC_SECTIONS
@@ -63,8 +63,8 @@ class _Family:
 class Assembler:
     """Turns cells into parts of specs. What equal sections have in common is done once."""
 
-    def __init__(self, roots: Roots) -> None:
-        self._roots = roots
+    def __init__(self, roots: Roots, *, absent_ok: bool = False) -> None:
+        self._roots, self._absent_ok = roots, absent_ok
         self._files = CommandFiles(base_dir=roots.base_dir, data_root=roots.data_root)
         self._sections = SectionReader()
         self._identities = Identities()
@@ -75,6 +75,7 @@ class Assembler:
             (check_task, ("task",), {"base_dir": roots.base_dir, "data_root": roots.data_root}),
             (check_command, ("command",), {"files": self._files}),
             (check_train, ("train", "engine"), {}),
+            (check_best_metric, ("train", "task"), {}),
             (check_length, ("task", "model"), {}),
             (check_command_engine, ("engine", "command"), {}),
             (check_resources, ("resources", "retry", "engine", "grace_seconds"), {}),
@@ -94,8 +95,9 @@ class Assembler:
             yield from (finding for finding in judged.findings if not finding.of_whole)
 
     def assemble(self, cell: Cell) -> tuple[Assembled | None, tuple[Finding, ...]]:
-        """Return the cell's parts, or None and every finding.
+        """Return the cell's parts, or None, and every finding.
 
+        With `absent_ok` a cell whose only findings are sources that are not here has parts, too.
         Siblings, which differ only in their seed, are assembled once.
         """
         judge = self._sections.judge
@@ -118,10 +120,10 @@ class Assembler:
         for one in judged.values():
             findings += one.findings
         findings += self._check(sections)
-        if findings:
+        if any(f.absent is None or not self._absent_ok for f in findings):
             return None, tuple(findings)
         try:
-            return self._build(sections), ()
+            return self._build(sections), tuple(findings)
         except OSError as error:
             message = f"{error.filename}: {error.strerror}"
             where = "command" if "command" in judged else "task"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jobs.catalog import architecture_of, full_config
+from jobs.known_tasks import ALWAYS
 from jobs.matrix.findings import Finding
 from jobs.spec import EngineSpec, ModelSpec, ResourcesSpec, RetrySpec, TaskSpec, TrainSpec
 
@@ -38,6 +39,17 @@ def check_train(train: TrainSpec, engine: EngineSpec) -> Iterator[Finding]:
             path=("train", "adam_betas"),
             message="both must be at least 0 and less than 1",
             fix="write e.g. [0.9, 0.999]",
+        )
+
+
+def check_best_metric(train: TrainSpec, task: TaskSpec) -> Iterator[Finding]:
+    """Yield a metric to select by that the task does not measure."""
+    measured = sorted({*ALWAYS, *task.measured})
+    if train.best_metric not in measured:
+        yield Finding(
+            path=("train", "best_metric"),
+            message=f"{train.best_metric} is not measured of this task",
+            fix=f"write one of {', '.join(measured)}, or add it to task.metrics",
         )
 
 

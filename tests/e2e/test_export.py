@@ -88,3 +88,27 @@ def test_a_fully_tuned_model_is_loaded_by_transformers(
     words = ["--job", str(job.job.path), "--to", str(tmp_path / "model")]
     assert export.main(words) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def test_a_subset_is_exported_as_a_whole_model(
+    tmp_path: Path, fork_server: ForkServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The base's tensors beside the trained ones: transformers loads all, also after a purge."""
+    changes = {"method": {"name": "subset", "parameters": 9000}}
+    job = bench(tmp_path, "job", fork_server, **changes)
+    job.until_done(limit=1)
+    for path in job.job.checkpoints.glob("step-*"):
+        path.rename(tmp_path / path.name)  # as a purge of scratch does
+
+    assert exported(job, tmp_path / "model", capsys) == 0.0
+
+    written = dict(load_model(tmp_path / "model").named_parameters())
+    spec = export.JobSpec.model_validate_json(job.job.spec.read_bytes())
+    before, _, _ = export.build(spec, job.site)
+    trained = {n: written[n].detach() for n, p in before.named_parameters() if p.requires_grad}
+    assert mapping_digest(trained) == job.result.weights_digest
+    frozen = {n: p for n, p in before.named_parameters() if not p.requires_grad}
+    assert trained
+    assert frozen
+    assert all(torch.equal(written[name], p) for name, p in frozen.items())
+    assert not list((tmp_path / "model").rglob("*.bin"))

@@ -1,0 +1,1 @@
+"""The parts of a spec, one module each; `jobs.spec` puts them together."""
