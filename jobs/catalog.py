@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jobs.known_tasks import KNOWN_TASKS
+
 ConfigValue = int | float | str | bool
 
 
@@ -164,7 +166,7 @@ DEFAULT_ARCHITECTURE: Mapping[str, str] = {"decoder": "gpt2"}  # family -> of a 
 
 FAMILIES = ("decoder", "seq2seq", "encoder")
 SCHEDULES = ("linear", "cosine", "constant")
-TASKS = ("tsv", "jsonl")
+TASKS = ("tsv", "jsonl", *KNOWN_TASKS)
 SPLITS = ("train", "dev", "test")
 
 # method -> families that the worker can train with it. An absent pair is refused at submission.

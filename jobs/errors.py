@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HubModel:
-    """A model (or only its tokenizer) that a hub may have. `revision` None: `main`."""
+class HubRepo:
+    """A model (or only its tokenizer) or a data set of a hub. `revision` None: `main`."""
 
     repo: str
     revision: str | None = None
-    weights: bool = True  # False: only a tokenizer is wanted
+    kind: Literal["model", "dataset"] = "model"
+    weights: bool = True  # False: of a model only the tokenizer is wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -29,7 +31,8 @@ class Problem:
     key: str
     message: str
     fix: str
-    fetchable: HubModel | None = field(default=None, compare=False)  # what would mend it
+    fetchable: HubRepo | None = field(default=None, compare=False)  # what would mend it
+    absent: str | None = field(default=None, compare=False)  # model, task or input: not here
 
     def __str__(self) -> str:
         key = f"{self.key}: " if self.key else ""

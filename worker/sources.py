@@ -20,9 +20,12 @@ def task_files(task: TaskSpec, *, base_dir: str | None, data_root: str | None) -
     """Return the file of each split. Raises `Misconfigured`."""
     try:
         directory = sources.find_task(
-            task.path, base_dir=_path(base_dir), data_root=_path(data_root)
+            task.path,
+            base_dir=_path(base_dir),
+            data_root=_path(data_root),
+            revision=task.revision,
         )
-        files = {split: sources.split_file(directory, split, task.name) for split in SPLITS}
+        files = {split: sources.split_file(directory, split, task.file_format) for split in SPLITS}
     except sources.SourceMissing as error:
         raise Misconfigured(f"task.path {task.path!r}: {error}; {error.fix}") from error
     _check_unchanged(f"task.path {task.path!r}", list(files.values()), task.content_digest)

@@ -14,7 +14,7 @@ def fetch(
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Download the hub models that matrices name, once, so that jobs can run offline.
+    """Download the hub models and data sets that matrices name, once, so that jobs can run offline.
 
     `orch submit` does it by itself where the hub can be reached; nothing is submitted here.
 
@@ -32,12 +32,13 @@ def fetch(
     where = str(hub_cache())
     if not as_json:
         if not fetched:
-            streams.show(f"nothing to fetch: every hub model is in {where}")
+            streams.show(f"nothing to fetch: every hub model and data set is in {where}")
         return
     rows = [
         {
-            "model": one.model.repo,
-            "revision": one.model.revision,
+            "kind": one.source.kind,
+            one.source.kind: one.source.repo,
+            "revision": one.source.revision,
             "commit": one.commit,
             "directory": str(one.directory),
             "downloaded": one.downloaded,

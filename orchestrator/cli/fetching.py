@@ -1,4 +1,4 @@
-"""Loading matrices whose hub models may still have to be fetched."""
+"""Loading matrices whose hub models and data sets may still have to be fetched."""
 
 from __future__ import annotations
 
@@ -13,27 +13,33 @@ from orchestrator.cli.session import load_matrices
 
 if TYPE_CHECKING:
     from jobs.contract.records import WorkerSite
-    from jobs.errors import HubModel, Problem
+    from jobs.errors import HubRepo, Problem
     from jobs.matrix import Matrix
     from orchestrator.hub import Fetched
 
 
-def load_here(paths: Sequence[Path], overrides: Sequence[str], site: WorkerSite) -> list[Matrix]:
-    """Return the matrices; hub models are looked for where the jobs will look.
+def load_here(
+    paths: Sequence[Path],
+    overrides: Sequence[str],
+    site: WorkerSite,
+    *,
+    absent_ok: bool = False,
+) -> list[Matrix]:
+    """Return the matrices; hub models and data are looked for where the jobs will look.
 
-    Raises `MatrixInvalid`.
+    `absent_ok`: for a plan only; what is not here is `missing`. Raises `MatrixInvalid`.
     """
     from jobs.sources import hub_cache
 
     if site.hub_cache is not None and Path(site.hub_cache) != hub_cache():
         os.environ["HF_HUB_CACHE"] = site.hub_cache
-    return load_matrices(paths, overrides, site)
+    return load_matrices(paths, overrides, site, absent_ok=absent_ok)
 
 
 def load_fetched(
     paths: Sequence[Path], overrides: Sequence[str], site: WorkerSite, *, offline: bool = False
 ) -> tuple[list[Matrix], list[Fetched]]:
-    """Return the matrices and what was fetched for them, each model once, and say it.
+    """Return the matrices and what was fetched for them, each once, and say it.
 
     Raises `MatrixInvalid`; nothing is fetched while anything else is wrong with the matrices.
     """
@@ -55,21 +61,21 @@ def _fetch_all(problems: Sequence[Problem]) -> list[Fetched]:
     from jobs.errors import MatrixInvalid
     from orchestrator.hub import NotFetched, fetch
 
-    fetched: dict[HubModel, Fetched] = {}
-    failed: dict[HubModel, NotFetched] = {}
+    fetched: dict[HubRepo, Fetched] = {}
+    failed: dict[HubRepo, NotFetched] = {}
     left = []
     for problem in problems:
-        model = problem.fetchable
-        if model is None:
+        source = problem.fetchable
+        if source is None:
             continue
-        if model not in fetched and model not in failed:
-            streams.say(f"fetching {model.repo} {model.revision or 'main'}")
+        if source not in fetched and source not in failed:
+            streams.say(f"fetching {source.repo} {source.revision or 'main'}")
             try:
-                fetched[model] = fetch(model, say=streams.say)
+                fetched[source] = fetch(source, say=streams.say)
             except NotFetched as error:
-                failed[model] = error
-        if model in failed:
-            why = failed[model]
+                failed[source] = error
+        if source in failed:
+            why = failed[source]
             left.append(replace(problem, message=f"{problem.message}; {why}", fix=why.fix))
     if left:
         raise MatrixInvalid(left)
@@ -81,8 +87,8 @@ def _say(fetched: Sequence[Fetched]) -> None:
     from orchestrator.views.text import clean
 
     for one in fetched:
-        name = clean(one.model.repo)
+        name = clean(one.source.repo)
         line = f"{'fetched' if one.downloaded else 'has'} {name}: commit {clean(one.commit)}"
-        if one.model.revision is None and one.model.weights:
+        if one.source.revision is None and one.source.weights:
             line += f" (`revision: {clean(one.commit)}` in the matrix pins it)"
         streams.say(line)

@@ -17,9 +17,11 @@ COMMIT = "5e" * 20
 
 @dataclass
 class FakeHub:
-    """Models by id, each a mapping of file names to bytes; `asked` has every request."""
+    """Models and data sets by id, each a mapping of file names to bytes; `asked`: all requests."""
 
     models: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    datasets: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    commit: str = COMMIT  # what `main` stands for
     asked: list[str] = field(default_factory=list)
     stall: str = ""  # half of this file is sent, then nothing until `go_on`
     stalled: threading.Event = field(default_factory=threading.Event)
@@ -63,16 +65,20 @@ class _Handler(BaseHTTPRequestHandler):
         hub, path = self.served, unquote(urlsplit(self.path).path)
         ranged = f" {self.headers['Range']}" if self.headers.get("Range") else ""
         hub.asked.append(f"{self.command} {path}{ranged}")
-        for repo, files in hub.models.items():
-            if path.startswith(f"/api/models/{repo}/tree/"):
+        every = [("models", *one) for one in hub.models.items()]
+        every += [("datasets", *one) for one in hub.datasets.items()]
+        for kind, repo, files in every:
+            about = f"/api/{kind}/{repo}"
+            if path.startswith(f"{about}/tree/"):
                 return self._json([_entry(name, data) for name, data in files.items()])
-            if path.startswith(f"/api/models/{repo}/revision/") or path == f"/api/models/{repo}":
+            if path.startswith(f"{about}/revision/") or path == about:
                 revision = path.rsplit("/revision/", 1)[1] if "/revision/" in path else "main"
-                if revision not in ("main", COMMIT):
+                if revision not in ("main", hub.commit):
                     return self._refuse("RevisionNotFound")
                 siblings = [{"rfilename": name} for name in files]
-                return self._json({"id": repo, "sha": COMMIT, "siblings": siblings})
-            start = f"/{repo}/resolve/{COMMIT}/"
+                return self._json({"id": repo, "sha": hub.commit, "siblings": siblings})
+            folder = "/datasets" if kind == "datasets" else ""
+            start = f"{folder}/{repo}/resolve/{hub.commit}/"
             if path.startswith(start) and path.removeprefix(start) in files:
                 return self._file(path.removeprefix(start), files, body=body)
         return self._refuse("RepoNotFound")
@@ -83,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted.startswith("bytes="):
             first = int(wanted.removeprefix("bytes=").split("-")[0])
         self.send_response(206 if first else 200)
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", self.served.commit)
         self.send_header("ETag", f'"{_digest(data)}"')
         self.send_header("Accept-Ranges", "bytes")
         if first:

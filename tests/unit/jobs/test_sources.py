@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import HubModel, MatrixInvalid
+from jobs.errors import HubRepo, MatrixInvalid
 from jobs.matrix import load_matrix
 from jobs.sources import (
     SourceMissing,
@@ -128,7 +128,7 @@ def test_the_very_revision_must_be_in_the_cache(
             find(missing)
     with pytest.raises(SourceMissing) as caught:
         find("v1")
-    assert caught.value.fetchable == HubModel(repo="org/small", revision="v1")
+    assert caught.value.fetchable == HubRepo(repo="org/small", revision="v1")
 
 
 def test_the_models_own_tokenizer_is_of_the_models_revision(
