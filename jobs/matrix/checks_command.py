@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,7 @@ from jobs.command import GIVEN, NAME, BadWord, known_names, placeholders
 from jobs.matrix.findings import Finding
 from jobs.names import printable
 from jobs.snapshot import CodeRefused, code_digest, collect, tree_digest
-from jobs.sources import SourceMissing, find_input
+from jobs.sources import SourceAbsent, SourceMissing, find_input
 from jobs.spec import CommandSpec, EngineSpec
 from jobs.suggestions import did_you_mean
 from jobs.yaml_strict import KeyPath
@@ -53,14 +54,18 @@ def check_command(command: CommandSpec, *, files: CommandFiles) -> Iterator[Find
     if command.result is not None:
         yield from _check_result(command.result)
     for name, value in command.inputs.items():
-        yield from _unreadable(("command", "inputs", name), partial(files.input, value))
+        yield from _unreadable(("command", "inputs", name), partial(files.input, value), value)
     for index, name in enumerate(command.code):
         yield from _unreadable(("command", "code", index), partial(files.code, [name]))
 
 
-def _unreadable(path: KeyPath, read: Callable[[], object]) -> Iterator[Finding]:
+def _unreadable(
+    path: KeyPath, read: Callable[[], object], source: str | None = None
+) -> Iterator[Finding]:
     try:
         read()
+    except SourceAbsent as error:
+        yield Finding(path=path, message=str(error), fix=error.fix, absent=source)
     except (SourceMissing, CodeRefused) as error:
         yield Finding(path=path, message=str(error), fix=error.fix)
     except OSError as error:
@@ -126,7 +131,10 @@ def normal_command(command: CommandSpec, *, files: CommandFiles) -> tuple[Comman
 
     Raises `CodeRefused`, OSError.
     """
-    digests = {name: files.input(path) for name, path in sorted(command.inputs.items())}
+    digests = {}
+    for name, path in sorted(command.inputs.items()):
+        with suppress(SourceAbsent):  # only where a plan alone is wanted
+            digests[name] = files.input(path)
     code = tuple(sorted({PurePosixPath(name).as_posix() for name in command.code}))
     digest = files.code(code) if code else None
     return command.model_copy(update={"input_digests": digests, "code": code}), digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from jobs.catalog import (
     full_config,
     supported_families,
 )
+from jobs.checkpoint_size import shapes_of
 from jobs.matrix.findings import Finding
 from jobs.model_weights import check_weights
 from jobs.names import printable
-from jobs.sources import SourceMissing, find_model
-from jobs.spec import LoraSpec, MethodSpec, ModelSpec
+from jobs.sources import SourceAbsent, SourceMissing, find_model, hub_snapshot
+from jobs.spec import LoraSpec, MethodSpec, ModelSpec, SubsetSpec
 from jobs.suggestions import did_you_mean
 from jobs.yaml_scalars import meant_number
 
@@ -53,7 +55,13 @@ def check_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -
                 wanted = error.fetchable
                 if wanted is not None and path != "path":
                     wanted = replace(wanted, weights=False)
-                yield Finding(path=where, message=str(error), fix=error.fix, fetchable=wanted)
+                yield Finding(
+                    path=where,
+                    message=str(error),
+                    fix=error.fix,
+                    fetchable=wanted,
+                    absent=value if isinstance(error, SourceAbsent) else None,
+                )
     if model.path is not None and model.architecture is not None:
         yield Finding(
             path=("model", "architecture"),
@@ -147,6 +155,8 @@ def check_method(
             fix=f"supported: {', '.join(families or others)}",
         )
         return
+    if isinstance(method, SubsetSpec):
+        yield from _check_subset(method, model, base_dir=base_dir, models_root=models_root)
     if not isinstance(method, LoraSpec):
         return
     architecture = known_architecture(model, base_dir=base_dir, models_root=models_root)
@@ -158,6 +168,42 @@ def check_method(
             message = f"{architecture.name} has no module {printable(target)} to adapt"
             fix = did_you_mean(target, architecture.linear_modules)
             yield Finding(path=("method", "targets", index), message=message, fix=fix)
+
+
+def _check_subset(
+    method: SubsetSpec, model: ModelSpec, *, base_dir: Path, models_root: Path | None
+) -> Iterator[Finding]:
+    """Yield that so many parameters cannot be trained, where the model's are known.
+
+    The bounds are generous (a learned vocabulary may be smaller): the worker knows exactly.
+    """
+    if model.config is not None and any(_check_config(model)):
+        return
+    directory = None
+    if model.path is not None:
+        try:
+            found = find_model(
+                model.path, base_dir=base_dir, models_root=models_root, revision=model.revision
+            )
+        except SourceMissing:
+            return  # the model's own checks say it
+        snapshot = found if isinstance(found, Path) else hub_snapshot(found, model.revision)
+        if snapshot is None:
+            return
+        directory = snapshot
+    shapes = shapes_of(model, directory)
+    if shapes is None:
+        return
+    sizes = [math.prod(shape) for shape in shapes.values()]
+    least, most = min(sizes), sum(sizes)
+    if not least <= method.parameters <= most:
+        yield Finding(
+            path=("method", "parameters"),
+            message=f"{method.parameters} cannot be trained: the model has {most} parameters and"
+            f" its smallest tensor {least}",
+            fix=f"write a number from {least} to {most}, or method full",
+            of_whole=True,
+        )
 
 
 def known_architecture(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from jobs.errors import HubModel, Problem
+from jobs.errors import HubRepo, Problem
 from jobs.yaml_strict import Document, KeyPath, Node
 
 FieldPath = tuple[str, ...]  # of a cell, e.g. ("train", "lr")
@@ -24,7 +24,8 @@ class Finding:
     fix: str
     at_key: bool = False  # the key itself is wrong (or missing), not its value
     of_whole: bool = False  # about several fields together, or one that an axis may still give
-    fetchable: HubModel | None = None  # what would mend it
+    fetchable: HubRepo | None = None  # what would mend it
+    absent: str | None = None  # nothing is wrong but that this model, task or input is not here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +55,29 @@ def locate(finding: Finding, settings: Sequence[Setting]) -> Problem:
             problem = setting.document.problem(
                 path, finding.message, finding.fix, key=finding.at_key
             )
-            return replace(problem, fetchable=finding.fetchable) if finding.fetchable else problem
+            if finding.fetchable is None and finding.absent is None:
+                return problem
+            return replace(problem, fetchable=finding.fetchable, absent=finding.absent)
     raise AssertionError("the first setting covers everything")
 
 
 class Findings:
-    """A list of problems that forgets repetitions (a wrong default is wrong in every cell)."""
+    """A list of problems that forgets repetitions (a wrong default is wrong in every cell).
 
-    def __init__(self) -> None:
+    With `absent_ok` a source that is not here is no problem, but `missing`.
+    """
+
+    def __init__(self, *, absent_ok: bool = False) -> None:
+        self._absent_ok = absent_ok
         self._problems: dict[Problem, None] = {}
+        self._missing: dict[Problem, None] = {}
 
     def add(self, problem: Problem) -> None:
         """Add one problem."""
-        self._problems[problem] = None
+        if self._absent_ok and problem.absent is not None:
+            self._missing[problem] = None
+        else:
+            self._problems[problem] = None
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Add several."""
@@ -77,3 +88,8 @@ class Findings:
     def problems(self) -> tuple[Problem, ...]:
         """All problems, without repetitions."""
         return tuple(self._problems)
+
+    @property
+    def missing(self) -> tuple[Problem, ...]:
+        """Sources that are not here, in the order of the file."""
+        return tuple(sorted(self._missing))

@@ -39,6 +39,7 @@ class Matrix:
     sets: tuple[str, ...] = ()
     max_in_flight: int | None = None  # tasks at the scheduler, at most
     needs: tuple[Need, ...] = ()
+    missing: tuple[Problem, ...] = ()  # sources that are not here: ids of their jobs may change
 
 
 def load_matrix(
@@ -47,9 +48,11 @@ def load_matrix(
     models_root: Path | None = None,
     data_root: Path | None = None,
     sets: Sequence[str] = (),
+    absent_ok: bool = False,
 ) -> Matrix:
     """Return the matrix that a file describes, `sets` (`train.steps=40`) applied.
 
+    `absent_ok`: for a plan only; models, tasks and inputs that are not here are `missing`.
     Raises `MatrixInvalid` with every problem, or OSError when the file cannot be read.
     """
     roots = Roots(
@@ -60,7 +63,7 @@ def load_matrix(
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     with _nothing_collected():
-        return _matrix(path, data, roots, sets)
+        return _matrix(path, data, roots, sets, absent_ok=absent_ok)
 
 
 @contextmanager
@@ -75,11 +78,14 @@ def _nothing_collected() -> Iterator[None]:
             gc.enable()
 
 
-def _matrix(path: Path, data: bytes, roots: Roots, sets: Sequence[str]) -> Matrix:
+def _matrix(
+    path: Path, data: bytes, roots: Roots, sets: Sequence[str], *, absent_ok: bool
+) -> Matrix:
     document = parse_yaml(data, file=str(path))
-    findings = Findings()
+    findings = Findings(absent_ok=absent_ok)
     outline, blocks, cells = _cells(document, sets, findings)
-    assembled = _assemble(document, outline, cells, roots, findings)
+    assembler = Assembler(roots, absent_ok=absent_ok)
+    assembled = _assemble(document, outline, cells, assembler, findings)
     jobs: tuple[JobSpec, ...] = ()
     needs: tuple[Need, ...] = ()
     if not findings.problems:
@@ -106,6 +112,7 @@ def _matrix(path: Path, data: bytes, roots: Roots, sets: Sequence[str]) -> Matri
         sets=tuple(sets),
         max_in_flight=outline.max_in_flight,
         needs=needs,
+        missing=findings.missing,
     )
 
 
@@ -126,9 +133,12 @@ def _cells(
 
 
 def _assemble(
-    document: Document, outline: Outline, cells: Sequence[Cell], roots: Roots, findings: Findings
+    document: Document,
+    outline: Outline,
+    cells: Sequence[Cell],
+    assembler: Assembler,
+    findings: Findings,
 ) -> list[Assembled]:
-    assembler = Assembler(roots)
     shared = assembler.judge_shared(merged({}, outline.base))
     findings.extend(locate(finding, outline.base) for finding in shared)
     assembled = []

@@ -2,7 +2,8 @@
 
 Whatever the catalog would decide (architecture, configuration, LoRA's targets) goes into the
 spec, so a spec says everything by itself and a later catalog cannot change what an old one
-means. What a local path stands for is pinned by its content.
+means. What a local path stands for is pinned by its content; what is not here has none, which
+only a plan may have (`load_matrix(absent_ok=True)`).
 """
 
 from __future__ import annotations
@@ -10,16 +11,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.catalog import SPLITS, Architecture, architecture_of, full_config
-from jobs.sources import content_digest, find_model, find_task, model_files, split_file
+from jobs.sources import (
+    SourceAbsent,
+    content_digest,
+    find_model,
+    find_task,
+    model_files,
+    split_file,
+    task_commit,
+)
 from jobs.spec import EngineSpec, LoraSpec, MethodSpec, ModelSpec, TaskSpec, TrainSpec
 
 
 def normal_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -> ModelSpec:
     """Return a checked model in normal form. Raises OSError when its files cannot be read."""
     if model.path is not None:
-        found = find_model(
-            model.path, base_dir=base_dir, models_root=models_root, revision=model.revision
-        )
+        try:
+            found = find_model(
+                model.path, base_dir=base_dir, models_root=models_root, revision=model.revision
+            )
+        except SourceAbsent:
+            return model
         digest = content_digest(model_files(found)) if isinstance(found, Path) else None
         return model.model_copy(update={"content_digest": digest})
     architecture = architecture_of(model.family, model.architecture)
@@ -46,9 +58,15 @@ def normal_method(method: MethodSpec, architecture: Architecture | None) -> Meth
 
 def normal_task(task: TaskSpec, *, base_dir: Path, data_root: Path | None) -> TaskSpec:
     """Return a checked task in normal form. Raises OSError when its files cannot be read."""
-    directory = find_task(task.path, base_dir=base_dir, data_root=data_root)
-    files = [split_file(directory, split, task.name) for split in SPLITS]
-    return task.model_copy(update={"content_digest": content_digest(files)})
+    try:
+        directory = find_task(
+            task.path, base_dir=base_dir, data_root=data_root, revision=task.revision
+        )
+        files = [split_file(directory, split, task.file_format) for split in SPLITS]
+    except SourceAbsent:
+        return task
+    revision = task_commit(directory) or task.revision
+    return task.model_copy(update={"content_digest": content_digest(files), "revision": revision})
 
 
 def normal_train(train: TrainSpec, engine: EngineSpec) -> TrainSpec:

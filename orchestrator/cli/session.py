@@ -177,9 +177,16 @@ def choose_backend(
 
 
 def load_matrices(
-    paths: Sequence[Path], overrides: Sequence[str], site: WorkerSite
+    paths: Sequence[Path],
+    overrides: Sequence[str],
+    site: WorkerSite,
+    *,
+    absent_ok: bool = False,
 ) -> list[Matrix]:
-    """Return the matrices. Raises `MatrixInvalid` with the problems of all files together."""
+    """Return the matrices. Raises `MatrixInvalid` with the problems of all files together.
+
+    `absent_ok`: for a plan only, as `jobs.matrix.load_matrix` has it.
+    """
     from jobs.errors import MatrixInvalid, Problem
     from jobs.matrix import load_matrix
 
@@ -188,9 +195,14 @@ def load_matrices(
     data_root = Path(site.data_root) if site.data_root else None
     for path in paths:
         try:
-            matrices.append(
-                load_matrix(path, models_root=models_root, data_root=data_root, sets=overrides)
+            matrix = load_matrix(
+                path,
+                models_root=models_root,
+                data_root=data_root,
+                sets=overrides,
+                absent_ok=absent_ok,
             )
+            matrices.append(matrix)
         except MatrixInvalid as error:
             problems += error.problems
     if problems:

@@ -22,11 +22,12 @@ from orchestrator.cli.session import (
 )
 
 if TYPE_CHECKING:
+    from jobs.errors import Problem
     from jobs.matrix import Matrix
     from jobs.spec import JobSpec
     from orchestrator.checkpoint_space import CheckpointSpace
     from orchestrator.cli.session import Chosen
-    from orchestrator.rows import Plan, SubmitReport
+    from orchestrator.rows import JobRow, Plan, SubmitReport
     from orchestrator.service import Service
 
 
@@ -87,17 +88,19 @@ def submit(
     home = state_home(site)
     chosen = choose_backend(home, backend, site, slots=slots)
     if dry_run:
-        plan = plan_only(home, load_here(matrices, overrides or (), chosen.worker_site))
-        _show_plan(plan, chosen, prune=prune, as_json=as_json)
+        loaded = load_here(matrices, overrides or (), chosen.worker_site, absent_ok=True)
+        missing = [problem for matrix in loaded for problem in matrix.missing]
+        _show_plan(plan_only(home, loaded), chosen, missing, prune=prune, as_json=as_json)
         return
     loaded = load_fetched(matrices, overrides or (), chosen.worker_site, offline=offline)[0]
     remember(chosen)
     service = open_with(chosen)
-    before = {row.id for row in service.rows(None)}
+    earlier = service.rows(None)
+    before = {row.id for row in earlier}
     planned = service.plan(loaded)
     space = _space(planned, chosen)
     _say_space(space)
-    _say_grace(planned, chosen)
+    _say_deadlines(planned, chosen, earlier)
     _say_changes(planned, prune=prune, yes=yes)
     report = service.submit(loaded, prune=prune)
     _say_submitted(service, report, chosen, loaded, as_json=as_json, known=before)
@@ -126,15 +129,18 @@ def _check_options(*, dry_run: bool, wait: bool, timeout: float | None) -> None:
         raise Stop(Exit.USAGE, "--dry-run and --wait exclude each other", fix="give one of them")
 
 
-def _show_plan(plan: Plan, chosen: Chosen, *, prune: bool, as_json: bool) -> None:
+def _show_plan(
+    plan: Plan, chosen: Chosen, missing: Sequence[Problem], *, prune: bool, as_json: bool
+) -> None:
     from orchestrator.views.documents import plan_document
+    from orchestrator.views.missing import missing_lines
     from orchestrator.views.plan import PLAN_LIMIT, change_lines, plan_line, plan_table
     from orchestrator.views.text import clean
 
     space = _space(plan, chosen)
     if as_json:
         backend = {"name": chosen.name, "reason": chosen.reason}
-        streams.show_document(plan_document(plan, backend=backend, space=space))
+        streams.show_document(plan_document(plan, backend=backend, space=space, missing=missing))
         return
     limit = PLAN_LIMIT if streams.out() is not None else None
     streams.show_table(plan_table(plan, limit=limit))
@@ -146,6 +152,8 @@ def _show_plan(plan: Plan, chosen: Chosen, *, prune: bool, as_json: bool) -> Non
         streams.show(line)
     _say_space(space)
     _say_grace(plan, chosen)
+    for line in missing_lines(missing):
+        streams.say(line, "yellow")
     streams.say(f"backend: {chosen.name} ({chosen.reason})")
     streams.say(f"site: {'; '.join(map(clean, chosen.site.describe()))}")
     streams.say("dry run: nothing was changed")
@@ -171,10 +179,30 @@ def _say_grace(plan: Plan, chosen: Chosen) -> None:
         streams.say(warning, "yellow")
 
 
+def _say_deadlines(plan: Plan, chosen: Chosen, earlier: Sequence[JobRow]) -> None:
+    """Warn where a preemption will leave too little time."""
+    _say_grace(plan, chosen)
+    _say_save_time(plan, chosen, earlier)
+
+
+def _say_save_time(plan: Plan, chosen: Chosen, earlier: Sequence[JobRow]) -> None:
+    """Warn where saves will take longer than a preemption leaves, by what earlier ones took."""
+    from jobs.contract.paths import StateDir
+    from orchestrator.checkpoint_space import predictions
+    from orchestrator.save_time import measured_saves, save_warning
+
+    saves = list(measured_saves(StateDir(chosen.home), earlier))
+    found = predictions(_fresh(plan), site=chosen.worker_site) if saves else ()
+    if warning := save_warning(filter(None, found), saves):
+        streams.say(warning, "yellow")
+
+
 def _say_space(space: CheckpointSpace | None) -> None:
     """Say what the checkpoints need; in yellow where it is more than there is."""
     if space is None:
         return
+    if warning := space.memory_warning():
+        streams.say(warning, "yellow")
     if not space.scarce:
         streams.say(space.words())
         return
