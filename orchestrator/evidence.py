@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from jobs.archive import AttemptArchive
 from jobs.contract.paths import AttemptDir, JobDir
 from jobs.contract.records import (
     BadRecord,
@@ -56,10 +57,15 @@ def read_evidence(directory: JobDir, spec: JobSpec, *, ended_epoch: int | None) 
     problems: list[str] = []
     result, rejected = read_result(directory, spec)
     epochs = sorted(_numbers(directory.epochs, _EPOCH))
+    archive = None
+    # Claims are numbered without gaps: where one is missing it has been archived.
+    if epochs and not set(range((ended_epoch or 0) + 1, epochs[-1])) <= set(epochs):
+        archive = AttemptArchive.of(directory)
+        epochs = sorted({*epochs, *archive.epochs})
     attempts = []
     for epoch in epochs:
         if epoch > (ended_epoch or 0):
-            attempt = _attempt(directory, epoch, problems)
+            attempt = _attempt(directory, epoch, problems, archive)
             if attempt is not None:
                 attempts.append(attempt)
     newest = epochs[-1] if epochs else None
@@ -84,16 +90,19 @@ def read_evidence(directory: JobDir, spec: JobSpec, *, ended_epoch: int | None) 
 
 def read_attempt(directory: JobDir, epoch: int) -> AttemptFacts | None:
     """Return what one attempt left behind so far; None when its claim cannot be read."""
-    return _attempt(directory, epoch, [])
+    folded = not directory.epoch(epoch).exists()
+    return _attempt(directory, epoch, [], AttemptArchive.of(directory) if folded else None)
 
 
-def _attempt(directory: JobDir, epoch: int, problems: list[str]) -> AttemptFacts | None:
-    claim = _record(directory.epoch(epoch), EpochRecord, problems)
+def _attempt(
+    directory: JobDir, epoch: int, problems: list[str], archive: AttemptArchive | None
+) -> AttemptFacts | None:
+    claim = _record(directory.epoch(epoch), EpochRecord, problems, archive)
     if claim is None:
         return None
     attempt = directory.attempt(epoch)
-    exits = _exits(attempt, epoch, problems)
-    progress = _record(attempt.progress, ProgressRecord, problems)
+    exits = _exits(attempt, epoch, problems, archive)
+    progress = _record(attempt.progress, ProgressRecord, problems, archive)
     steps = [e.last_step for e in exits] + ([progress.step] if progress else [])
     committed = [e.committed_step for e in exits] + ([progress.committed_step] if progress else [])
     return AttemptFacts(
@@ -125,10 +134,14 @@ def _spent(exits: tuple[ExitRecord, ...], progress: ProgressRecord | None) -> Sp
     return last or (progress.spent if progress else None)
 
 
-def _exits(attempt: AttemptDir, epoch: int, problems: list[str]) -> tuple[ExitRecord, ...]:
-    found = []
-    for rank in sorted(_numbers(attempt.path, _EXIT)):
-        record = _record(attempt.exit_record(rank), ExitRecord, problems)
+def _exits(
+    attempt: AttemptDir, epoch: int, problems: list[str], archive: AttemptArchive | None
+) -> tuple[ExitRecord, ...]:
+    found, ranks = [], set(_numbers(attempt.path, _EXIT))
+    if archive is not None:
+        ranks |= {int(m[1]) for name in archive.files(epoch) if (m := _EXIT.fullmatch(name))}
+    for rank in sorted(ranks):
+        record = _record(attempt.exit_record(rank), ExitRecord, problems, archive)
         if record is not None and (record.epoch, record.rank) == (epoch, rank):
             found.append(record)
     return tuple(found)
@@ -142,9 +155,15 @@ def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
     return [int(match[1]) for name in names if (match := pattern.fullmatch(name))]
 
 
-def _record(path: Path, kind: type[RecordT], problems: list[str]) -> RecordT | None:
+def _record(
+    path: Path,
+    kind: type[RecordT],
+    problems: list[str],
+    archive: AttemptArchive | None = None,
+) -> RecordT | None:
     try:
-        return read_record(path, kind)
+        record = read_record(path, kind)
+        return archive.record(path, kind) if record is None and archive is not None else record
     except BadRecord as error:
         problems.append(str(error))
     except OSError as error:

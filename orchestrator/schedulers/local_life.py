@@ -13,6 +13,7 @@ from durable.faults import hit
 from jobs.contract.exit_codes import AGAIN_CODES
 from jobs.contract.paths import StateDir, SubmissionDir
 from orchestrator.schedulers.base import Known, TaskState
+from orchestrator.schedulers.local_kills import killer_words, ranks_words
 from orchestrator.schedulers.local_machine import task_environment
 from orchestrator.schedulers.local_queue import LocalQueue, QueueEntry
 from orchestrator.schedulers.local_task import MARKER, AskRecord, EndRecord, LocalTask, StartRecord
@@ -168,12 +169,19 @@ class LocalLife:
             state = TaskState.COMPLETED if code == 0 else TaskState.FAILED
             if code in AGAIN_CODES:
                 state = TaskState.PREEMPTED
-            self._end(entry, task, state, code=code)
+            reason = ""
+            if report is not None and report.killed_ranks and code != 0:
+                reason = killer_words(ranks_words(report.killed_ranks), report.oom_kills)
+                state = TaskState.OUT_OF_MEMORY if report.oom_kills else state
+            self._end(entry, task, state, reason=reason, code=code)
         elif not same_boot:
             self._end(entry, task, TaskState.NODE_FAIL, reason="this machine was restarted")
-        elif report is not None or (asked is not None and asked.cause == "kill"):
-            reason = "its launcher vanished (killed from outside?)"
-            self._end(entry, task, TaskState.NODE_FAIL, reason=reason)
+        elif asked is not None and asked.cause == "kill":
+            self._end(entry, task, TaskState.NODE_FAIL, reason="its launcher was killed by us")
+        elif report is not None:
+            kills = report.killed_by_kernel()
+            state = TaskState.OUT_OF_MEMORY if kills else TaskState.NODE_FAIL
+            self._end(entry, task, state, reason=killer_words("its launcher was", kills))
         elif start.tries >= MAX_TRIES:
             output = SubmissionDir(Path(entry.directory)).output(task.index)
             reason = f"its launcher dies at once; see {output}"

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from durable.oom_counter import OomCounter
 from durable.processes import ProcessIdentity
 from jobs.contract.records import Record
 
@@ -19,6 +20,9 @@ class LaunchReport(Record):
 
     identity: dict[str, Any]
     exit_code: int | None = None
+    oom_counter: dict[str, Any] | None = None  # as it was when the launcher began
+    killed_ranks: tuple[int, ...] = ()  # that got SIGKILL, and not from the launcher
+    oom_kills: int | None = None  # by the kernel meanwhile; None: nobody can tell
 
     def process(self) -> ProcessIdentity | None:
         """Return who the launcher was."""
@@ -27,6 +31,17 @@ class LaunchReport(Record):
         if isinstance(boot_id, str) and isinstance(pid, int) and isinstance(start, int):
             return ProcessIdentity(boot_id, pid, start)
         return None
+
+    def killed_by_kernel(self) -> int | None:
+        """Return how many processes the kernel killed for want of memory since the launch.
+
+        None: nobody can tell. Asked where the launcher itself could not say it any more.
+        """
+        said = self.oom_counter or {}
+        path, kills = said.get("path"), said.get("kills")
+        if not isinstance(path, str) or not isinstance(kills, int):
+            return None
+        return OomCounter(path=path, kills=kills).since()
 
 
 def kill_marked(marker: str) -> None:

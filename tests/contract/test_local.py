@@ -203,7 +203,9 @@ def test_a_launcher_killed_from_outside_is_a_node_failure(cluster: Cluster, home
 
     process.signal(signal.SIGKILL)
 
-    assert wait_for(cluster, key, list(OVER)).state is TaskState.NODE_FAIL
+    end = wait_for(cluster, key, list(OVER))
+    assert end.state is TaskState.NODE_FAIL
+    assert end.reason == "its launcher was killed (out of memory or by somebody)"
 
 
 def test_orphaned_ranks_of_a_dead_launcher_are_ended_before_the_task_is_over(
