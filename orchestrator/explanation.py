@@ -65,7 +65,10 @@ class Explanation:
 
 def explain(facts: JobCircumstances) -> Explanation:
     """Return why the job waits, runs, was restarted, or stopped."""
-    answer, because, actions = _BY_STATE[facts.row.state](facts)
+    state = facts.row.state
+    wanted = facts.again_wanted is not None and state is not JobState.COMPLETED
+    say = _wanted_again if wanted else _BY_STATE[state]
+    answer, because, actions = say(facts)
     return Explanation(
         answer=answer,
         because=(*because, *_past(facts), *_surroundings(facts)),
@@ -144,7 +147,7 @@ def _queued(facts: JobCircumstances) -> _Said:
 def _running(facts: JobCircumstances) -> _Said:
     row = facts.row
     where = f", attempt {row.epoch}" if row.epoch else ""
-    because = [f"step {row.step or 0} of {row.total_steps}, phase {clean(row.phase or 'starting')}"]
+    because = [f"{_place(row)}phase {clean(row.phase or 'starting')}"]
     silent = row.heartbeat_age_seconds
     if silent is not None and silent > SILENT_SECONDS:
         because.append(
@@ -155,12 +158,22 @@ def _running(facts: JobCircumstances) -> _Said:
     return answer, because, [NextAction(f"orch logs {short_id(row.id)} -f", "follow it")]
 
 
+def _place(row: JobRow) -> str:
+    """Return the step in words; a command that never says any has none."""
+    if row.total_steps:
+        return f"step {row.step or 0} of {row.total_steps}, "
+    return f"step {row.step}, " if row.step else ""
+
+
+def _wanted_again(facts: JobCircumstances) -> _Said:
+    because = ["its last attempt is still leaving"]
+    return f"it is to go on ({facts.again_wanted}) when its last attempt has left", because, []
+
+
 def _held(facts: JobCircumstances) -> _Said:
     job = short_id(facts.row.id)
     live = facts.task is not None and facts.task.live
     because = ["its last attempt is still leaving"] if live else []
-    if facts.again_wanted is not None:
-        return f"it is to go on ({facts.again_wanted}) when its last attempt has left", because, []
     release = NextAction(f"orch release {job}", "let it go on")
     if facts.held_by_person:
         return "a person holds it", because, [release]

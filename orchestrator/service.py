@@ -211,23 +211,25 @@ class Service:
 
     def cancel(self, *selectors: str) -> list[str]:
         """End jobs for good; return the names of those that were not over. `NotFound`."""
-        rows = [row for row in self.chosen(selectors) if row.state not in TERMINAL]
-        return self._wished(requests.CancelWish, rows)
+        return self._wished(requests.CancelWish, self.going_on(selectors))
 
     def hold(self, *selectors: str) -> list[str]:
         """Let jobs wait for a person; return the names of those that were going on. `NotFound`."""
         over = TERMINAL | {JobState.HELD}
-        rows = [row for row in self.chosen(selectors) if row.state not in over]
-        return self._wished(requests.HoldWish, rows)
+        return self._wished(requests.HoldWish, self.going_on(selectors, over=over))
+
+    def going_on(
+        self, selectors: Sequence[str], *, over: frozenset[JobState] = TERMINAL
+    ) -> list[JobRow]:
+        """Return the chosen jobs not in `over`, or wanted again once their task has left."""
+        wanted = self.store.going_on()
+        return [r for r in self.chosen(selectors) if r.state not in over or r.id in wanted]
 
     def release(self, *selectors: str) -> list[str]:
         """Let held jobs go on, also those that the scheduler holds. Raises `NotFound`."""
         held = self.store.held_tasks()
-        rows = self.chosen(selectors)
-        return self._wished(
-            requests.ReleaseWish,
-            [row for row in rows if row.state is JobState.HELD or row.id in held],
-        )
+        rows = [r for r in self.chosen(selectors) if r.state is JobState.HELD or r.id in held]
+        return self._wished(requests.ReleaseWish, rows)
 
     def again(
         self, *selectors: str, waive: Sequence[Waiver] = (), ranks: int | None = None
@@ -361,8 +363,7 @@ class Service:
         if self._ticker is None:
             raise NoScheduler("this service was opened for reading: give it a scheduler")
         ticker = self._ticker
-        interval, awakening = Interval(self._pace()), Awakening(self.state)
-        woken = False
+        interval, awakening, woken = Interval(self._pace()), Awakening(self.state), False
         lease = Lease(self.state, self._database, self._clock, verb="watch")
         lease.acquire()
         self._lease = lease
@@ -370,8 +371,7 @@ class Service:
             while not stop.is_set():
                 report = self._tick_with(ticker, lease)
                 on_tick(report)
-                idle = not self.store.busy() and not requests.pending(self.state)
-                if until_idle and idle:
+                if until_idle and not (self.store.busy() or requests.pending(self.state)):
                     return
                 changed = woken or ticker.urgent or bool(report.happenings)
                 seconds = interval.after(self._clock.monotonic(), changed=changed)

@@ -108,7 +108,7 @@ class Store(StoredEnds):
 
     def start_again_if_wanted(self, job: str) -> None:
         """Start a stopped job that a person asked for while its task still lived."""
-        wanted = self._wish(job)["again_wanted"]
+        wanted = self.again_wanted(job)
         if wanted is not None:
             self.start_again(job, anew=wanted == "retry", cause=f"{wanted} by a person")
 
@@ -116,6 +116,15 @@ class Store(StoredEnds):
         """Remember a person's newest wish: `again` (release, retry) once the task is gone."""
         values = {"id": job, "again_wanted": again, "held_by_person": int(held)}
         self.database.run("job_wish_set", values)
+
+    def again_wanted(self, job: str) -> str | None:
+        """Return by which wish a stopped job goes on once its task is gone; None: by none."""
+        wanted = self._wish(job)["again_wanted"]
+        return None if wanted is None else str(wanted)
+
+    def going_on(self) -> frozenset[str]:
+        """Return the stopped jobs that go on once their tasks are gone."""
+        return frozenset(row["id"] for row in self.database.rows("jobs_going_on"))
 
     def held_by_person(self, job: str) -> bool:
         """Return whether a person, not a rule, holds the job."""

@@ -96,6 +96,10 @@ class Progress:
         if self._monotonic() - self._written >= INTERVAL_SECONDS:
             self._write()
 
+    def last(self) -> None:
+        """Write where the attempt came to, whenever the last writing was: it is leaving."""
+        self._write()
+
     def spent(self) -> Spent:
         """Return what the attempt's seconds went into, up to now."""
         self.stopwatch.lap(self._record.phase, self._record.step)

@@ -33,7 +33,7 @@ def cancel(
     home = state_home()
     require_state(home, selectors[0])
     service = open_acting(home)
-    names = [row.name for row in service.chosen(selectors) if not _is_over(row.state)]
+    names = [row.name for row in service.going_on(selectors)]
     if names and not yes:
         _ask(names)
     cancelled = service.cancel(*selectors) if names else []
@@ -46,12 +46,6 @@ def cancel(
         return
     streams.show(f"{count(len(cancelled), 'job')} cancelled: {some(cancelled)}")
     streams.hint(f"orch retry {meant(selectors)}", "to run them after all")
-
-
-def _is_over(state: object) -> bool:
-    from jobs.states import TERMINAL
-
-    return state in TERMINAL
 
 
 def _ask(names: list[str]) -> None:

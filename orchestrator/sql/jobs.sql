@@ -48,6 +48,9 @@ WHERE id = :id;
 -- name: job_wish
 SELECT again_wanted, held_by_person, budget_epoch, due_at FROM jobs WHERE id = :id;
 
+-- name: jobs_going_on
+SELECT id FROM jobs WHERE again_wanted IS NOT NULL AND state <> 'COMPLETED';
+
 -- name: job_wish_set
 UPDATE jobs SET again_wanted = :again_wanted, held_by_person = :held_by_person WHERE id = :id;
 

@@ -49,8 +49,10 @@ def hidden_line(hidden: int, shown: int) -> str:
 
 
 def steps(row: JobRow) -> str:
-    """Return `step/total`; a command may not say how many there are."""
-    return f"{row.step or 0}/{row.total_steps or '?'}"
+    """Return `step/total`; a command may say the step alone, or none (`-`)."""
+    if row.total_steps:
+        return f"{row.step or 0}/{row.total_steps}"
+    return str(row.step) if row.step else "-"
 
 
 def information(row: JobRow) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.contract.records import EpochRecord, Outcome, read_record
-from tests.contract.commands import bench, ended, gone, preempt, result_of, with_run
+from tests.contract.commands import bench, ended, gone, preempt, result_of, said_step, with_run
 
 TRAIN = """\
 import json, sys, time
@@ -62,6 +62,17 @@ def test_a_preempted_command_goes_on_where_it_saved_with_the_code_of_its_submiss
     claim = read_record(job.job.epoch(1), EpochRecord)
     assert claim is not None
     assert claim.packages == result.environment["packages"]
+
+
+def test_the_last_step_of_a_command_that_fails_at_once_is_not_lost(tmp_path: Path) -> None:
+    """Its heartbeat is younger than a second: what it said last is what `orch status` shows."""
+    script = "from orch_job import orch_attempt\norch_attempt().progress(3)\nraise SystemExit(9)\n"
+    job = bench(tmp_path / "j", script)
+
+    record = ended(job.attempt(), Outcome.EXCEPTION, 1)
+
+    assert record.last_step == 3
+    assert said_step(job, 1) == 3
 
 
 def test_a_script_that_knows_only_exit_codes_works(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from jobs.spec import canonical_json, semantic_digest
 from worker import publication
 from worker.attempt import Attempt
 from worker.command.surroundings import command_of
+from worker.folding import fold_older
 from worker.metrics import encode_row, job_curve
 
 MAX_BYTES = 1 << 20
@@ -98,3 +99,4 @@ def publish_result(
     hit("command.before_publication")
     publication.publish_result(attempt, record, beside=beside)
     hit("command.after_result")
+    fold_older(job, attempt.epoch, ranks=attempt.layout.world_size, finished=True)

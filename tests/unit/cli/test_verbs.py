@@ -285,6 +285,41 @@ def test_a_dry_run_changes_nothing(orch: Orch, home: Path, tmp_path: Path) -> No
     assert [document[k] for k in ("cells", "unique_jobs", "new", "unchanged")] == [2, 2, 2, 0]
     assert [job["spec"]["semantic"]["seed"] for job in document["jobs"]] == [1, 2]
     assert document["backend"]["name"] == "local"
+    assert document["missing"] == []
+    assert not home.exists()
+
+
+def test_a_dry_run_needs_neither_models_nor_data_but_submitting_does(
+    orch: Orch, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers and what is missing, with 0; a submission names each with its line, and nothing
+    is written.
+    """
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    axes = "matrix: {model.path: [org/small, models/own], task.path: [corpus]}\n"
+    model = MATRIX[MATRIX.index("  model:") : MATRIX.index("  method:")]
+    (tmp_path / "m.yaml").write_text(
+        MATRIX.replace(model, "  model: {family: decoder, path: org/small}\n") + axes
+    )
+    words = ("m.yaml", "--backend", "local")
+
+    document = orch("submit", *words, "--dry-run", "--json").document
+    told = orch("submit", *words, "--dry-run")
+    refused = orch("submit", *words)
+
+    assert [document[k] for k in ("cells", "unique_jobs", "new")] == [4, 4, 4]
+    found = {(one["source"], one["key"]) for one in document["missing"]}
+    assert found == {
+        ("org/small", "matrix.model.path[0]"),
+        ("models/own", "matrix.model.path[1]"),
+        ("corpus", "matrix.task.path[0]"),
+    }
+    assert told.code == Exit.OK
+    assert "4 jobs: 4 new" in told.out
+    assert "not here: 2 models, 1 task (" in told.err
+    assert refused.code == Exit.USAGE
+    assert all(f"{name}" in refused.err for name, _ in found)
     assert not home.exists()
 
 

@@ -123,6 +123,72 @@ def test_asked_to_go_on_while_its_attempt_still_leaves_it_does_so_afterwards(
     assert len(one.task_keys()) == 2
 
 
+def leaving_and_wanted(world: World) -> None:
+    """Cancel a running job and want it again while its attempt still leaves."""
+    (key,) = world.task_keys()
+    world.begin(key, JOB)
+    world.tick()
+    world.fake.unreachable = 1000  # its end is not heard of yet
+    world.service.cancel(JOB.id)
+    assert world.service.again(JOB.id) == [JOB.name]
+    assert world.state(JOB) is JobState.CANCELLED
+
+
+def leaves(world: World) -> None:
+    """Let the attempt end."""
+    world.fail(JOB, Outcome.SAVED)
+    world.fake.end(world.task_keys()[0], TaskState.FAILED, exit_code=75)
+    world.fake.unreachable = 0
+    for _ in range(3):
+        world.tick(400.0)
+
+
+def test_a_cancelled_and_retried_job_can_be_held_before_its_last_attempt_has_left(
+    one: World,
+) -> None:
+    """It is going on, so that it can be told to wait; a release then runs it with whole budgets."""
+    leaving_and_wanted(one)
+
+    assert one.service.hold(JOB.id) == [JOB.name]
+    assert one.state(JOB) is JobState.HELD
+    leaves(one)
+    assert one.state(JOB) is JobState.HELD
+    assert len(one.task_keys()) == 1
+
+    assert one.service.store.budget_epoch(JOB.id) == 1
+    assert one.service.release(JOB.id) == [JOB.name]
+    one.tick()
+    assert one.state(JOB) is JobState.QUEUED
+
+
+def test_a_retry_can_be_taken_back_before_the_last_attempt_has_left(one: World) -> None:
+    """The newest wish counts: cancelled means that nothing follows."""
+    leaving_and_wanted(one)
+
+    assert one.service.cancel(JOB.id) == [JOB.name]
+    leaves(one)
+
+    assert one.state(JOB) is JobState.CANCELLED
+    assert one.service.rows(JOB.id)[0].reason == "cancelled by a person"
+    assert len(one.task_keys()) == 1
+    assert one.service.cancel(JOB.id) == []
+
+
+def test_a_released_job_can_be_held_again_before_its_last_attempt_has_left(one: World) -> None:
+    """As long as it says that it is held, a second hold must not be taken for nothing."""
+    (key,) = one.task_keys()
+    one.begin(key, JOB)
+    one.tick()
+    one.service.hold(JOB.id)
+    one.service.release(JOB.id)
+
+    assert one.service.hold(JOB.id) == [JOB.name]
+    leaves(one)
+
+    assert one.state(JOB) is JobState.HELD
+    assert len(one.task_keys()) == 1
+
+
 def test_a_job_held_while_nobody_knows_whether_slurm_has_it_is_found_and_taken_back(
     world: World,
 ) -> None:

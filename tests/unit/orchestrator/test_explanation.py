@@ -162,6 +162,21 @@ def test_words_from_outside_are_made_harmless() -> None:
     assert "\x1b" not in whole(said)
 
 
+@pytest.mark.parametrize("state", [JobState.CANCELLED, JobState.FAILED])
+def test_a_stopped_job_that_was_asked_for_again_says_that_it_goes_on(state: JobState) -> None:
+    """Its state says that it is over until its last attempt has left."""
+    assert "it is to go on (retry)" in explain(circumstances(state, again_wanted="retry")).answer
+
+
+def test_a_running_command_says_only_the_steps_it_has_said() -> None:
+    """`step 0 of 0` would be an invention."""
+    silent = explain(circumstances(JobState.RUNNING, row_step=0, row_total_steps=0))
+    speaking = explain(circumstances(JobState.RUNNING, row_step=7, row_total_steps=0))
+
+    assert not any("step" in line for line in silent.because)
+    assert speaking.because[0].startswith("step 7, phase")
+
+
 @pytest.mark.parametrize(
     ("fields", "part"),
     [

@@ -66,6 +66,15 @@ def test_no_limit_shows_all() -> None:
     assert of_rows(rows, limit=None).rows == rows
 
 
+@pytest.mark.parametrize(
+    ("step", "total", "shown"),
+    [(20, 60, "20/60"), (None, 60, "0/60"), (7, 0, "7"), (0, 0, "-"), (None, 0, "-")],
+)
+def test_a_command_shows_the_step_it_said_or_none(step: int | None, total: int, shown: str) -> None:
+    """Nobody knows how many steps somebody else's program has until it says so."""
+    assert status.steps(job(1, JobState.FAILED, step=step, total_steps=total)) == shown
+
+
 def test_preemptions_and_lost_steps_are_said() -> None:
     """What preemption has cost must be visible without asking."""
     rows = [job(1, preemptions=2, lost_steps=0), job(2, preemptions=1, lost_steps=7)]
