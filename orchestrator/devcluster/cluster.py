@@ -100,6 +100,7 @@ class PrivateCluster:
                 self._end_jobs()
             self._stop(patience=15.0)
         if purge:
+            # ours alone: the marker was there, and `make_root` refuses a directory of other things
             shutil.rmtree(self.root)
 
     def status(self) -> ClusterStatus:

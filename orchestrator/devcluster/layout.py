@@ -22,6 +22,7 @@ from orchestrator.devcluster.config import (
 from orchestrator.devcluster.daemons import DaemonBook
 from orchestrator.devcluster.errors import ClusterError
 
+LAST_LINES = 5  # of a log, in a message
 MAX_ROOT = 70  # characters: sockets below it must fit into the 108 of a Unix address
 
 
@@ -78,6 +79,7 @@ def make_database(paths: ClusterPaths) -> None:
     data = paths.database / "data"
     if (data / "mysql").is_dir():
         return
+    # half made by an `up` that was killed: without `mysql` in it no database ever ran there
     shutil.rmtree(data, ignore_errors=True)
     with (paths.logs / "mysql_install_db.log").open("wb") as log:
         done = subprocess.run(
@@ -98,7 +100,9 @@ def make_database(paths: ClusterPaths) -> None:
             check=False,
         )
     if done.returncode != 0:
-        raise ClusterError(f"mysql_install_db failed; see {log.name}")
+        # the log goes with a throw-away cluster, so its end is said here
+        said = Path(log.name).read_text(errors="replace").splitlines()[-LAST_LINES:]
+        raise ClusterError("\n".join([f"mysql_install_db failed; see {log.name}", *said]))
 
 
 def start_one(book: DaemonBook, paths: ClusterPaths, name: str) -> None:

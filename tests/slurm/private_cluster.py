@@ -1,4 +1,4 @@
-"""One private Slurm for a whole test run, and jobs of the stub rank on it.
+"""One private Slurm for a whole test process, and jobs of the stub rank on it.
 
 `from tests.slurm.private_cluster import slurm_cluster  # noqa: F401` gives a module the fixture;
 however many modules do, there is one cluster. Where none can be started the tests are skipped,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from durable.processes import ProcessIdentity
+from orchestrator.devcluster import layout
 from orchestrator.devcluster.__main__ import main, options, parser
 from orchestrator.devcluster.cluster import PrivateCluster
 from orchestrator.devcluster.config import (
@@ -22,7 +23,7 @@ from orchestrator.devcluster.config import (
 )
 from orchestrator.devcluster.daemons import MARK, DaemonBook, end, own_processes
 from orchestrator.devcluster.errors import ClusterError
-from orchestrator.devcluster.layout import make_root
+from orchestrator.devcluster.layout import make_database, make_root
 from orchestrator.devcluster.ports import free_ports
 
 PORTS = Ports(controller=1, accounting=2, database=3, nodes=(4, 5))
@@ -148,3 +149,22 @@ def test_a_reused_pid_is_not_ours(tmp_path: Path) -> None:
     )
 
     assert book.alive() == []
+
+
+def test_a_database_that_was_not_made_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A throw-away cluster's logs go with it, so their end is in the message."""
+    maker = tmp_path / "mysql_install_db"
+    maker.write_text("#!/bin/sh\necho first\nfor n in 1 2 3 4; do echo no space; done\nexit 1\n")
+    maker.chmod(0o755)
+    monkeypatch.setattr(
+        layout, "clean_environment", lambda _: {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    paths = ClusterPaths(tmp_path)
+    paths.logs.mkdir()
+    paths.database.mkdir()
+
+    with pytest.raises(ClusterError, match=r"mysql_install_db\.log\nfirst\nno space"):
+        make_database(paths)
