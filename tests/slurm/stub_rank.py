@@ -12,6 +12,7 @@ state of the one before (`weights_after`). `stub.json` in the job's directory sa
     ignore_notice: true      go on when told to stop
     exit_code: n             leave with n after the first step
     seconds_to_save: x       between notice and leaving
+    stay_at: n               the first attempt takes no step after n: whatever shall end it will
 
 Its testimony, in the job's directory: starts.log, steps.log, commits.log and results.log.
 """
@@ -162,6 +163,8 @@ class Rank:
         while self.step < total:
             self.beat(total)
             time.sleep(self.seconds("seconds_per_step", 0.3))
+            while self.epoch == 1 and self.step == self.plan.get("stay_at") and not NOTICES:
+                time.sleep(0.1)
             if NOTICES and not self.plan.get("ignore_notice"):
                 time.sleep(self.seconds("seconds_to_save", 0.2))
                 self.commit("notice")
