@@ -11,21 +11,34 @@ _DIGITS = 8
 
 def block_sums(*parts: bytes | memoryview) -> str:
     """Return the crc32 of each block of the parts together, eight hex digits each, in one text."""
-    sums: list[str] = []
-    filled = crc = 0
+    sums = BlockSums()
     for part in parts:
+        sums.update(part)
+    return sums.text()
+
+
+class BlockSums:
+    """The sums of a file whose parts come one by one."""
+
+    def __init__(self) -> None:
+        self._sums: list[str] = []
+        self._filled = self._crc = 0
+
+    def update(self, part: bytes | memoryview) -> None:
+        """Take in the next part."""
         view = memoryview(part).cast("B")
         start = 0
         while start < view.nbytes:
-            piece = view[start : start + BLOCK - filled]
-            crc = zlib.crc32(piece, crc)
-            start, filled = start + piece.nbytes, filled + piece.nbytes
-            if filled == BLOCK:
-                sums.append(f"{crc:08x}")
-                filled = crc = 0
-    if filled:
-        sums.append(f"{crc:08x}")
-    return "".join(sums)
+            piece = view[start : start + BLOCK - self._filled]
+            self._crc = zlib.crc32(piece, self._crc)
+            start, self._filled = start + piece.nbytes, self._filled + piece.nbytes
+            if self._filled == BLOCK:
+                self._sums.append(f"{self._crc:08x}")
+                self._filled = self._crc = 0
+
+    def text(self) -> str:
+        """Return the sums of all that came."""
+        return "".join([*self._sums, *([f"{self._crc:08x}"] if self._filled else [])])
 
 
 def first_difference(sums: str | None, blocks: Iterable[bytes | memoryview]) -> int | None:

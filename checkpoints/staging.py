@@ -6,18 +6,21 @@ and the number of this save's try. Ranks stage in lockstep, so each counts the s
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from checkpoints.blocks import block_sums
+from checkpoints.blocks import BlockSums, block_sums
 from checkpoints.errors import StagingFailed
 from checkpoints.manifest import FileEntry, check_file_name, digest_of, rank_directory
 from durable import faults
-from durable.files import fsync_dir, private_dir, write_durable
+from durable.files import fsync_dir, private_dir, stream_durable, write_durable
 from jobs.contract.paths import checkpoint_name
 
 STAGING = "staging"
+COPIED_BYTES = 4 << 20  # of a file at a time
 HASHED_BESIDE_BYTES = 8 << 20  # a file of this size is hashed while it is written
 _STAGING_NAME = re.compile(r"step-\d{8,}\.e(\d{4,})\.t\d+")
 
@@ -72,6 +75,43 @@ class ShardWriter:
         self._entries.append(entry)
         return entry
 
+    def write_all(self, files: Mapping[str, Sequence[bytes | memoryview]]) -> None:
+        """Write several files, each of its parts, by name. Raises like `write`."""
+        for name, parts in sorted(files.items()):
+            self.write(name, *parts)
+
+    def copy(self, name: str, source: Path, *, digest: str) -> FileEntry:
+        """Copy a file in one stream, which must have this digest; otherwise as `write`.
+
+        Raises `StagingFailed` when it cannot be read, or what was read is something else.
+        """
+        self._check_open()
+        path = f"{rank_directory(self.rank)}/{check_file_name(name)}"
+        hashed, blocks, size = hashlib.sha256(), BlockSums(), 0
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal size
+            for data in _read(source):
+                hashed.update(data)
+                blocks.update(data)
+                size += len(data)
+                yield data
+
+        try:
+            faults.hit("stage.before_write")
+            stream_durable(self.directory / name, chunks())
+            faults.hit("stage.after_write")
+            if f"sha256:{hashed.hexdigest()}" != digest:
+                raise StagingFailed(f"{source}: what was read back is not what was written")
+        except BaseException as error:
+            self._dead = f"{path}: {error}"
+            raise
+        entry = FileEntry(
+            path=path, rank=self.rank, bytes=size, digest=digest, blocks=blocks.text()
+        )
+        self._entries.append(entry)
+        return entry
+
     def finish(self) -> list[FileEntry]:
         """Make the shard durable and return its files, for rank 0 to commit."""
         self._check_open()
@@ -110,6 +150,15 @@ class ShardWriter:
             raise StagingFailed(
                 f"{self.directory} takes no more files: {self._dead}; stage the checkpoint anew"
             )
+
+
+def _read(source: Path) -> Iterator[bytes]:
+    try:
+        with source.open("rb", buffering=0) as file:
+            while data := file.read(COPIED_BYTES):
+                yield data
+    except OSError as error:
+        raise StagingFailed(f"{source}: {error.strerror}") from error
 
 
 def _sums(parts: list[memoryview]) -> tuple[str, str]:

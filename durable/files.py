@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -48,7 +48,7 @@ def publish_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         return
     temporary = _temporary(path)
     try:
-        _write_new(temporary, data, sync=False)
+        _write_new(temporary, [data], sync=False)
         faults.hit("publish_volatile.before_rename")
         temporary.replace(path)
     except BaseException:
@@ -129,7 +129,7 @@ def _publish_at_once(
                     published += [path] if publish_new(path, data) else []
                     continue
             staged[path] = temporary = _temporary(path)
-            _write_new(temporary, data, sync=False)
+            _write_new(temporary, [data], sync=False)
         faults.hit("publish_all.before_sync")
         if staged:
             whole.sync()
@@ -198,7 +198,12 @@ def write_durable(path: Path, *parts: bytes | memoryview) -> None:
 
     Raises OSError; what is at `path` then must be thrown away, never written again.
     """
-    _write_new(path, *parts, sync=True)
+    _write_new(path, parts, sync=True)
+
+
+def stream_durable(path: Path, parts: Iterable[bytes | memoryview]) -> None:
+    """Do what `write_durable` does with parts that come one by one."""
+    _write_new(path, parts, sync=True)
 
 
 def append_durable(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -283,7 +288,7 @@ def _write_temporary(path: Path, data: bytes) -> Path:
     temporary = _temporary(path)
     try:
         faults.hit("publish.before_write")
-        _write_new(temporary, data, sync=True)
+        _write_new(temporary, [data], sync=True)
         faults.hit("publish.after_write")
     except BaseException:
         _discard(temporary)
@@ -291,7 +296,7 @@ def _write_temporary(path: Path, data: bytes) -> Path:
     return temporary
 
 
-def _write_new(path: Path, *parts: bytes | memoryview, sync: bool) -> None:
+def _write_new(path: Path, parts: Iterable[bytes | memoryview], *, sync: bool) -> None:
     descriptor = os.open(path, _NEW, _FILE_MODE)
     try:
         for part in parts:

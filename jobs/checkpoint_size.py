@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jobs.catalog import ConfigValue, architecture_of, full_config
-from jobs.spec import FullSpec, LoraSpec, Run, Semantic, SubsetSpec
+from jobs.spec import FullSpec, LoraSpec, ModelSpec, Run, Semantic, SubsetSpec
 
 Shapes = dict[str, tuple[int, ...]]
 RANK_BYTES = 64 << 10  # random states and JSON of a rank
@@ -64,11 +64,16 @@ def peak_bytes(semantic: Semantic, run: Run, each: int) -> int:
 
 
 def model_shapes(semantic: Semantic, directory: Path | None) -> Shapes | None:
-    """Return the parameters of the job's model; `directory`: where a `model.path` lies.
+    """Return the parameters of the job's model; see `shapes_of`."""
+    return shapes_of(semantic.model, directory)
 
-    None: the architecture is not known here, or the files do not say it.
+
+def shapes_of(model: ModelSpec, directory: Path | None) -> Shapes | None:
+    """Return the parameters of a model; `directory`: where a `model.path` lies.
+
+    A vocabulary that is learned may turn out smaller. None: the architecture is not known here, or
+    the files do not say it.
     """
-    model = semantic.model
     if model.config is None:
         return _stored_shapes(directory) if directory is not None else None
     known = architecture_of(model.family, model.architecture)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jobs.archive import AttemptArchive
 from jobs.contract.paths import JobDir, parse_checkpoint_name
 from jobs.contract.records import (
     BadRecord,
@@ -96,27 +97,36 @@ class JobHistory:
 
 def read_history(job: JobDir, *, unclaimed: int = 0) -> JobHistory:
     """Return the history of a job; `unclaimed` is what only the asker can know."""
-    epochs = _numbers(job.epochs, _EPOCH_FILE) | _numbers(job.attempts, _EPOCH_DIR)
+    names = _names(job.attempts)
+    archive = AttemptArchive(job, names)
+    epochs = _numbers(_names(job.epochs), _EPOCH_FILE) | _numbers(names, _EPOCH_DIR)
+    if archive.paths:
+        epochs |= archive.epochs
     committed = _committed_steps(_names(job.checkpoints))
     return JobHistory(
         job=job.path.name,
-        attempts=tuple(_attempt(job, epoch, committed.get(epoch)) for epoch in sorted(epochs)),
+        attempts=tuple(
+            _attempt(job, epoch, committed.get(epoch), archive) for epoch in sorted(epochs)
+        ),
         completed=_has_result(job),
         unclaimed=unclaimed,
     )
 
 
-def _attempt(job: JobDir, epoch: int, committed: int | None) -> AttemptHistory:
+def _attempt(
+    job: JobDir, epoch: int, committed: int | None, archive: AttemptArchive
+) -> AttemptHistory:
     directory = job.attempt(epoch)
-    names = [name for name in _names(directory.path) if _EXIT_FILE.fullmatch(name)]
-    records = (_tolerant(directory.path / name, ExitRecord) for name in sorted(names))
+    there = {*_names(directory.path), *(archive.files(epoch) if archive.paths else ())}
+    names = [name for name in there if _EXIT_FILE.fullmatch(name)]
+    records = (_tolerant(directory.path / name, ExitRecord, archive) for name in sorted(names))
     exits = tuple(record for record in records if record is not None and record.epoch == epoch)
-    progress = _tolerant(directory.progress, ProgressRecord)
+    progress = _tolerant(directory.progress, ProgressRecord, archive)
     steps = [committed, progress.committed_step if progress else None]
     steps += [record.committed_step for record in exits]
     return AttemptHistory(
         epoch=epoch,
-        claim=_tolerant(job.epoch(epoch), EpochRecord),
+        claim=_tolerant(job.epoch(epoch), EpochRecord, archive),
         exits=exits,
         phase=progress.phase if progress else None,
         resumed_step=_resumed_step(progress),
@@ -159,15 +169,18 @@ def _committed_steps(names: Iterable[str]) -> dict[int, int]:
     return newest
 
 
-def _tolerant(path: Path, kind: type[RecordT]) -> RecordT | None:
+def _tolerant(
+    path: Path, kind: type[RecordT], archive: AttemptArchive | None = None
+) -> RecordT | None:
     try:
-        return read_record(path, kind)
+        record = read_record(path, kind)
+        return archive.record(path, kind) if record is None and archive is not None else record
     except (BadRecord, OSError):
         return None
 
 
-def _numbers(directory: Path, pattern: re.Pattern[str]) -> set[int]:
-    return {int(name.split(".")[0]) for name in _names(directory) if pattern.fullmatch(name)}
+def _numbers(names: Iterable[str], pattern: re.Pattern[str]) -> set[int]:
+    return {int(name.split(".")[0]) for name in names if pattern.fullmatch(name)}
 
 
 def _names(directory: Path) -> list[str]:

@@ -109,9 +109,11 @@ class Ingestion:
         return lines
 
     def _cancel(self, job: str, cause: str = "cancelled by a person") -> list[str]:
-        state = self._store.job_state(job)
-        if state in (JobState.COMPLETED, JobState.CANCELLED):
+        state, wanted = self._store.job_state(job), self._store.again_wanted(job)
+        if state is JobState.COMPLETED or (state is JobState.CANCELLED and wanted is None):
             return []
+        if wanted is not None:
+            self._store.event("wish", job=job, cause=cause, decision=f"its {wanted} is taken back")
         self._store.set_wish(job, again=None, held=False)
         self._store.move(job, JobState.CANCELLED, reason=cause, cause=cause)
         if self._store.has_live_task(job):
@@ -134,9 +136,12 @@ class Ingestion:
 
     def _hold(self, job: str) -> list[str]:
         """Hold a job; the reconciler ends its task, in peace if it runs."""
-        state = self._store.job_state(job)
-        if state in TERMINAL:
+        state, wanted = self._store.job_state(job), self._store.again_wanted(job)
+        if state is JobState.COMPLETED or (state in TERMINAL and wanted is None):
             return []
+        if wanted is not None:
+            # It was to go on once its last attempt has left: begun, and held in the same moment.
+            self._store.start_again(job, anew=wanted == "retry", cause=f"{wanted} by a person")
         self._store.set_wish(job, again=None, held=True)
         cause = "held by a person"
         leaving = " (its attempt saves and leaves)" if state is JobState.RUNNING else ""

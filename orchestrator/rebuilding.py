@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from durable.clock import Clock
+from jobs.archive import AttemptArchive
 from jobs.contract.paths import StateDir
 from jobs.contract.records import EpochRecord, Overrides
 from jobs.history import decisive, read_history
@@ -119,8 +120,13 @@ class Rebuilding:
         """Return scheduler ids by token, as attempts knew them; array ids name the whole array."""
         ids = {}
         for attempt in found.attempts:
-            claim = self._state.job(job).epoch(attempt.epoch)
-            scheduler_id = _scheduler_id(claim.read_text(encoding="utf-8"))
+            directory = self._state.job(job)
+            claim = directory.epoch(attempt.epoch)
+            try:
+                said = claim.read_bytes()
+            except FileNotFoundError:
+                said = AttemptArchive.of(directory).read(claim) or b""
+            scheduler_id = _scheduler_id(said)
             if scheduler_id:
                 ids[attempt.token] = scheduler_id
         return ids
@@ -171,7 +177,7 @@ def _replaced(attempt: AttemptFacts) -> Meaning:
     return classify(_REPLACED, attempt.exits, asked=None, claimed=True)
 
 
-def _scheduler_id(claim: str) -> str | None:
+def _scheduler_id(claim: bytes) -> str | None:
     try:
         return EpochRecord.model_validate_json(claim).scheduler_id or None
     except ValueError:

@@ -194,6 +194,7 @@ class Site(SiteModel):
     data_root: AbsolutePath | None = None
     state_root: AbsolutePath | None = None
     scratch_root: AbsolutePath | None = None
+    node_scratch_root: AbsolutePath | None = None
     node_strikes: NodeStrikes = NodeStrikes()
     preemption: PreemptionFacts = PreemptionFacts()
     watcher: WatcherSite = WatcherSite()
@@ -214,6 +215,7 @@ class Site(SiteModel):
             models_root=self.models_root,
             data_root=self.data_root,
             scratch_root=self.scratch_root,
+            node_scratch_root=self.node_scratch_root,
             hub_cache=str(self.hub_cache()),
             interface=self.interface,
             masked_words=self.masked_words,
@@ -260,6 +262,7 @@ _EFFECTS = {
     "data_root": "where data sets are looked up first",
     "state_root": "the state directory, unless ORCH_HOME says otherwise",
     "scratch_root": "checkpoints, and caches of libraries inside the allocation",
+    "node_scratch_root": "saves behind the training are put on this disk of the node first",
     "node_strikes": "when jobs keep off a node on which others died",
     "preemption": "what is known of this cluster's preemption",
     "watcher": "what the job of orch watch --as-job asks for",

@@ -11,12 +11,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from checkpoints.store import CheckpointStore
 from durable.faults import hit
 from worker.attempt import Attempt
 from worker.channel import Channel
 from worker.committer import Committer, PendingSave, Verdict
+from worker.node_staging import NodeStaging
 from worker.snapshot import HostMemory
 
 TRIES = 2
@@ -89,6 +91,7 @@ class BackgroundSaves:
         self._heard: deque[str] = deque()
         self._leaving_since: float | None = None
         self._rank, self._keep = channel.rank, attempt.spec.run.save.keep
+        root = attempt.assignment.site.node_scratch_root
         self._committer = Committer(
             attempt=attempt,
             store=store,
@@ -97,6 +100,7 @@ class BackgroundSaves:
             say=self._heard.append,
             tries=beside.tries,
             interrupted=self._waits_for_nobody,
+            node=NodeStaging(attempt, Path(root), self._heard.append) if root else None,
         )
 
     def start(self, pending: PendingSave) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.failures import PeerLost
+from worker.patience import Patience
 from worker.store_client import BoundedStore
 
 POLL_SECONDS = 0.005
@@ -124,11 +125,11 @@ class Channel:
         self, keys: list[str], interrupted: Callable[[], bool], timeout_seconds: float | None
     ) -> bool:
         bound = self.timeout_seconds if timeout_seconds is None else timeout_seconds
-        deadline = time.monotonic() + bound
+        patience = Patience(bound)
         while not self.present(keys):
             if interrupted():
                 return False
-            if time.monotonic() > deadline:
+            if patience.over:
                 missing = [key for key in keys if not self.present([key])]
                 raise PeerLost(f"no answer within {bound:.0f} s: {', '.join(missing[:8])}")
             self._beat()

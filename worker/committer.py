@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,8 @@ from worker.attempt import Attempt
 from worker.channel import Channel
 from worker.claim import check_fence
 from worker.metrics import Curve
+from worker.node_staging import NodeStaging
+from worker.patience import running
 from worker.snapshot import Copies, files_of, tensor_file
 from worker.snapshot.state import Tensors
 
@@ -40,7 +41,7 @@ class PendingSave:
     header: ManifestHeader
     copies: Copies
     best: Tensors | None  # on rank 0, where the best weights need a file of their own
-    began: float  # monotonic seconds
+    began: float  # by `running`
 
     @property
     def step(self) -> int:
@@ -61,10 +62,15 @@ class Committer:
         say: Callable[[str], None],
         tries: Iterator[int] | None = None,
         interrupted: Callable[[], bool] = lambda: False,
+        node: NodeStaging | None = None,
     ) -> None:
-        """`tries`: shared by all committers of a rank; `interrupted`: wait for no rank any more."""
+        """`tries`: shared by all committers of a rank; `interrupted`: wait for no rank any more.
+
+        `node`: what is staged goes by way of the node's own disk.
+        """
         self._attempt, self._store, self._channel = attempt, store, channel
         self.curve, self._say, self._interrupted = curve, say, interrupted
+        self._node = node
         self.tries = itertools.count(1) if tries is None else tries
 
     @property
@@ -112,8 +118,7 @@ class Committer:
             writer = self._store.stage(
                 step=pending.step, epoch=pending.header.epoch, rank=rank, try_number=try_number
             )
-            for name, parts in sorted(files.items()):
-                writer.write(name, *parts)
+            self._node.write(files, writer) if self._node else writer.write_all(files)
             entries = writer.finish()
             hit("save.after_stage")
         except (OSError, StagingFailed) as error:
@@ -144,7 +149,7 @@ class Committer:
                 store.quarantine(committed.name, error)
                 problem = f"read back differently from what was written: {error}"
                 return {"problem": problem, "again": False}  # its name is taken for good
-        seconds = time.monotonic() - pending.began
+        seconds = running.now() - pending.began
         return {"name": committed.name, "digest": committed.digest, "seconds": seconds}
 
     def _check_fence(self) -> None:

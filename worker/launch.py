@@ -17,11 +17,13 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from durable.faults import hit
 from durable.files import publish_file
+from durable.oom_counter import OomCounter
 from durable.processes import ProcessIdentity
 from jobs.contract import environment as names
 from jobs.contract.exit_codes import AGAIN_CODES, ExitCode
@@ -97,19 +99,35 @@ def exit_code(codes: Sequence[int], *, has_result: bool) -> ExitCode:
     return ExitCode.EXCEPTION
 
 
-def run_ranks(ranks: Sequence[RankProcess], signals: SignalQueue, *, patience: float) -> list[int]:
-    """Wait for all ranks, bounded once one has ended; return their exit codes."""
-    overdue = Overdue(patience)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """How the ranks ended: exit codes (negative: by that signal), and who got SIGKILL from us."""
+
+    codes: list[int]
+    ours: frozenset[int] = frozenset()
+
+    @property
+    def killed(self) -> list[int]:
+        """The ranks that got SIGKILL (or whose command did), and not from us."""
+        said = {-signal.SIGKILL, 128 + signal.SIGKILL}
+        return [n for n, code in enumerate(self.codes) if code in said and n not in self.ours]
+
+
+def run_ranks(ranks: Sequence[RankProcess], signals: SignalQueue, *, patience: float) -> Ends:
+    """Wait for all ranks, bounded once one has ended; return how they ended."""
+    overdue, ours = Overdue(patience), set[int]()
     while True:
         codes = [rank.poll() for rank in ranks]
         if all(code is not None for code in codes):
-            return [code for code in codes if code is not None]
+            return Ends(codes=[c for c in codes if c is not None], ours=frozenset(ours))
         running = [rank for rank, code in zip(ranks, codes, strict=True) if code is None]
         for received in signals.take():
             for rank in running:
                 rank.send_signal(received)
         due = overdue.due(time.monotonic(), some_ended=len(running) < len(ranks))
         if due is not None:
+            if due == signal.SIGKILL:
+                ours.update(number for number, code in enumerate(codes) if code is None)
             for rank in running:
                 rank.send_signal(due)
                 rank.send_signal(signal.SIGCONT)  # a stopped one gets the rest only then
@@ -134,6 +152,9 @@ def launch(assignment: Assignment, spawner: Spawner) -> int:
     signals = SignalQueue()  # before the record: whoever reads it may signal us
     launch_id = secrets.token_hex(8)
     record = launcher_identity(launch_id)
+    counter = OomCounter.own()
+    if counter is not None:  # whoever buries us may have to ask it
+        record["oom_counter"] = {"path": counter.path, "kills": counter.kills}
     path = launch_record(assignment)
     publish_launch(path, record)
     hit("launch.after_record")
@@ -147,11 +168,16 @@ def launch(assignment: Assignment, spawner: Spawner) -> int:
     record["ranks"] = [rank.pid for rank in ranks]
     publish_launch(path, record)
     patience = rank_timeout(assignment.site) + OWN_ACCOUNT_SECONDS
-    codes = run_ranks(ranks, signals, patience=patience)
+    ends = run_ranks(ranks, signals, patience=patience)
     has_result = valid_result(assignment.job, assignment.spec) is not None
-    code = exit_code(codes, has_result=has_result)
+    code = exit_code(ends.codes, has_result=has_result)
     hit("launch.before_end")
-    ended = {"exit_code": int(code), "ended_at": time.time(), "rank_exit_codes": codes}
+    ended = {"exit_code": int(code), "ended_at": time.time(), "rank_exit_codes": ends.codes}
+    if ends.killed:
+        kills = counter.since() if counter else None
+        ended |= {"killed_ranks": ends.killed, "oom_kills": kills}
+        if kills:  # in the words that a packed allocation's launcher knows from Slurm
+            print(f"orch launch: {kills} oom_kill event, rank {ends.killed}", flush=True)  # noqa: T201
     publish_launch(path, record | ended)
     return code
 

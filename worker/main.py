@@ -23,6 +23,7 @@ from worker.claim import NoClaim, check_fence, claim, find_claim
 from worker.deadline import learned_grace, learned_words
 from worker.exits import write_exit
 from worker.failures import KilledOutright, Misconfigured, classify, error_record
+from worker.folding import fold_older
 from worker.layout import BadLayout, read_layout
 from worker.logs import start_logging
 from worker.orphans import leave_with_launcher
@@ -160,6 +161,9 @@ def _begin(attempt: Attempt) -> Rank:
         masked_words=attempt.assignment.site.masked_words,
     )
     log.info("%s: epoch %d of job %s", attempt.spec.name, attempt.epoch, attempt.spec.id)
+    if rank == 0:
+        ranks = attempt.layout.world_size
+        fold_older(attempt.job, attempt.epoch, ranks=ranks, finished=False)
     if learned is not None:
         line = learned_words(lived, learned=learned, configured=run.grace_seconds)
         log.warning("%s", line)
@@ -181,6 +185,7 @@ def _run(rank: Rank) -> int:
         work(rank.attempt, progress=rank.progress, preemption=rank.preemption)
     except KilledOutright as error:
         log.warning("%s", error)
+        rank.progress.last()
         return 128 + signal.SIGKILL  # as if we had been: whoever killed it says why
     except BaseException as error:  # noqa: BLE001 - whatever it is, the record must say it
         error = _or_fenced(rank.attempt, error)
@@ -189,6 +194,7 @@ def _run(rank: Rank) -> int:
             problem = error_record(error)
             log.warning("%s: %s: %s", outcome, type(error).__name__, error)
             logging.getLogger("traceback").error("%s", problem.traceback)
+    rank.progress.last()
     position, notice = rank.progress.record, rank.preemption.known
     if notice is None:  # another rank's notice ended us
         notice = position.notice

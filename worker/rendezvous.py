@@ -24,11 +24,14 @@ from durable.files import publish_file
 from jobs.contract.paths import AttemptDir
 from worker.failures import PeerLost
 from worker.layout import Layout
+from worker.patience import Patience
+from worker.silence import watch_collectives
 
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, PORTS = 20_000, 30_000
 TRIED_PORTS = 64
 POLL_SECONDS = 0.02
+OUT_OF_REACH = datetime.timedelta(days=30)  # `worker.silence` is the bound
 
 
 def connect(
@@ -42,8 +45,8 @@ def connect(
 ) -> Any:
     """Initialise torch.distributed; return the store for our own use.
 
-    `timeout_seconds` bounds every later collective, and times `start_patience` the rendezvous.
-    Raises `PeerLost`.
+    `timeout_seconds` bounds every later collective, in time that this process is running, and
+    times `start_patience` the rendezvous. Raises `PeerLost`.
     """
     timeout = datetime.timedelta(seconds=timeout_seconds)
     patience = timeout * start_patience
@@ -59,9 +62,11 @@ def connect(
         store=dist.PrefixStore("group", store),
         rank=layout.rank,
         world_size=layout.world_size,
-        timeout=timeout,
+        timeout=_collective_timeout(timeout_seconds, backend=backend),
     )
     store.set_timeout(timeout)
+    if backend == "gloo" and layout.world_size > 1:
+        watch_collectives(timeout_seconds, store_port=store.port)
     return dist.PrefixStore("orch", store)
 
 
@@ -71,10 +76,15 @@ def bound_collectives(timeout_seconds: float) -> None:
     DeepSpeed makes groups of its own with torch's default of 30 minutes: so long would a rank
     wait for a stopped one.
     """
-    timeout = datetime.timedelta(seconds=timeout_seconds)
+    timeout = _collective_timeout(timeout_seconds, backend=dist.get_backend())
     for group in list(distributed_c10d._world.pg_map):
         if dist.get_rank(group) >= 0:
             distributed_c10d._set_pg_timeout(timeout, group)
+
+
+def _collective_timeout(seconds: float, *, backend: str) -> datetime.timedelta:
+    """Return torch's own bound; gloo's would count time in which the job is suspended."""
+    return datetime.timedelta(seconds=seconds) if backend != "gloo" else OUT_OF_REACH
 
 
 def _choose_interface(layout: Layout, interface: str | None) -> None:
@@ -124,12 +134,12 @@ def own_address(*names: str) -> str:
 
 
 def _join(layout: Layout, published: Path, timeout: datetime.timedelta) -> Any:
-    deadline = time.monotonic() + timeout.total_seconds()
+    left = Patience(timeout.total_seconds())
     ended = AttemptDir(published.parent).exit_record(0)
     while not published.exists():
         if ended.exists():
             raise PeerLost("rank 0 ended before the ranks had met")
-        if time.monotonic() > deadline:
+        if left.over:
             raise PeerLost(f"{published}: rank 0 published no address in time")
         time.sleep(POLL_SECONDS)
     record = json.loads(published.read_bytes())

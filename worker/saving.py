@@ -18,6 +18,7 @@ from worker.committer import BEST, PendingSave, Verdict
 from worker.deadline import grace_warning, too_late
 from worker.failures import PeerLost, SaveFailed
 from worker.losses import StepLosses
+from worker.patience import Patience, running
 from worker.session import Session
 from worker.snapshot import copy_state
 
@@ -116,9 +117,9 @@ def settle(session: Session, *, yields: bool = False) -> bool:
     session.progress.phase(phase)
     if "in_flight" in verdict:
         return False
-    bound = time.monotonic() + session.channel.timeout_seconds
+    patience = Patience(session.channel.timeout_seconds)
     # The others' word reaches this rank's thread in a moment, too.
-    if not current.wait(lambda: time.monotonic() > bound):
+    if not current.wait(lambda: patience.over):
         raise PeerLost(f"step {current.pending.step} is committed, this rank still saves it")
     look(session)
     session.background.settled()
@@ -158,9 +159,9 @@ def leave(session: Session) -> None:
     if current is None or current.decided:
         return
     session.background.leave()
-    bound = time.monotonic() + session.channel.timeout_seconds
+    patience = Patience(session.channel.timeout_seconds)
     near = _patience(session, yields=False, asks=False)
-    if current.wait(lambda: time.monotonic() > bound or near()):
+    if current.wait(lambda: patience.over or near()):
         look(session)
 
 
@@ -171,7 +172,7 @@ def prune(session: Session, *, keep: int) -> None:
 
 def _take(session: Session, kind: str) -> PendingSave:
     """Copy all that a save puts down."""
-    standing, began = session.standing, time.monotonic()
+    standing, began = session.standing, running.now()
     return PendingSave(
         header=manifest_header(session, kind),
         copies=copy_state(session.engine, session.background.memory),

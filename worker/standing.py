@@ -22,9 +22,9 @@ class BestSoFar(BaseModel):
 
     def beaten_by(self, metrics: dict[str, float], *, metric: str) -> bool:
         """Tell whether `metrics` are strictly better: of equal ones the earlier stays."""
-        if metric == "accuracy":
-            return metrics[metric] > self.metrics[metric]
-        return metrics[metric] < self.metrics[metric]
+        if metric == "loss":
+            return metrics[metric] < self.metrics[metric]
+        return metrics[metric] > self.metrics[metric]
 
 
 class StandingRecord(BaseModel):

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker.failures import PeerLost
+from worker.patience import LOOK_SECONDS, Patience
 
 
 class BoundedStore:
@@ -56,17 +57,25 @@ class BoundedStore:
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         self._calls.put((function, arguments))
-        try:
-            answer = self._answers.get(timeout=self._timeout)
-        except queue.Empty:
-            # Nobody may take the late answer for that of another question.
-            self._answers = queue.SimpleQueue()
-            raise PeerLost(
-                f"the store of rank 0 gave no answer within {self._timeout:.0f} s"
-            ) from None
+        answer = self._answer()
         if isinstance(answer, RuntimeError):
             raise PeerLost(f"the store of rank 0 does not answer: {answer}") from answer
         return answer
+
+    def _answer(self) -> Any:
+        patience = Patience(self._timeout)
+        while True:
+            left = min(patience.look(), LOOK_SECONDS / 2)
+            try:
+                return self._answers.get(timeout=left)
+            except queue.Empty:
+                if left > 0:
+                    continue
+                # Nobody may take the late answer for that of another question.
+                self._answers = queue.SimpleQueue()
+                raise PeerLost(
+                    f"the store of rank 0 gave no answer within {self._timeout:.0f} s"
+                ) from None
 
     def _serve(self) -> None:
         answers = self._answers

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from durable.files import publish_file
+from jobs.archive import AttemptArchive
 from jobs.contract.paths import JobDir
 from jobs.contract.records import BadRecord, NoticedRecord, StopCause, read_record
 from jobs.history import read_history
@@ -73,17 +74,22 @@ def lived_after_notice(job: JobDir, *, before_epoch: int) -> list[Lived]:
         if seconds:
             lived.append(Lived(epoch=attempt.epoch, seconds=max(seconds), killed=False))
         elif not attempt.exits:
-            killed = _killed_after(job.attempt(attempt.epoch).noticed)
+            killed = _killed_after(job, job.attempt(attempt.epoch).noticed)
             if killed is not None:
                 lived.append(Lived(epoch=attempt.epoch, seconds=killed, killed=True))
     return lived
 
 
-def _killed_after(path: Path) -> float | None:
+def _killed_after(job: JobDir, path: Path) -> float | None:
     try:
-        record = read_record(path, NoticedRecord)
-        if record is None or record.cause != StopCause.PREEMPTION:
+        record, touched = read_record(path, NoticedRecord), None
+        if record is not None:
+            touched = path.stat().st_mtime
+        else:
+            archive = AttemptArchive.of(job)
+            record, touched = archive.record(path, NoticedRecord), archive.modified(path)
+        if record is None or touched is None or record.cause != StopCause.PREEMPTION:
             return None
-        return max(0.0, path.stat().st_mtime - record.noticed_at)
+        return max(0.0, touched - record.noticed_at)
     except (BadRecord, OSError):
         return None

@@ -77,6 +77,7 @@ class WorkerSite(BaseModel):
     models_root: str | None = None
     data_root: str | None = None
     scratch_root: str | None = None  # checkpoints go there; it may be purged
+    node_scratch_root: str | None = None  # a node's own disk; saves go there first
     hub_cache: str | None = None  # where models of a hub were fetched to
     interface: str | None = None  # network interface for gloo / nccl
     masked_words: tuple[str, ...] = ()
@@ -305,6 +306,13 @@ def read_record(
         if error.errno in (errno.ELOOP, errno.EINVAL, errno.EISDIR):
             raise BadRecord(f"{path}: is not a regular file") from error
         raise
+    return decode_record(data, kind, path, limit=limit)
+
+
+def decode_record(
+    data: bytes, kind: type[RecordT], path: Path, *, limit: int = MAX_RECORD_BYTES
+) -> RecordT:
+    """Return the record that `data`, which is or was at `path`, says. Raises `BadRecord`."""
     if len(data) > limit:
         raise BadRecord(f"{path}: larger than {limit} bytes")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -62,10 +62,31 @@ def logs(
 
 def attempts_with_log(job_dir: JobDir, rank: int) -> list[int]:
     """Return the epochs that have a log of this rank, oldest first."""
+    from jobs.archive import AttemptArchive
+
     if not job_dir.attempts.is_dir():
         return []
-    epochs = [int(path.name) for path in job_dir.attempts.iterdir() if path.name.isdecimal()]
-    return sorted(epoch for epoch in epochs if job_dir.attempt(epoch).log(rank).exists())
+    names = [path.name for path in job_dir.attempts.iterdir()]
+    epochs = [int(name) for name in names if name.isdecimal()]
+    known = {epoch for epoch in epochs if job_dir.attempt(epoch).log(rank).exists()}
+    archive = AttemptArchive(job_dir, names)
+    if archive.paths:
+        log = job_dir.attempt(0).log(rank).name
+        known |= {epoch for epoch in archive.epochs if log in archive.files(epoch)}
+    return sorted(known)
+
+
+def open_log(job_dir: JobDir, path: Path) -> BinaryIO:
+    """Open a log; one of an older attempt may lie in the archive. Raises OSError."""
+    from jobs.archive import AttemptArchive
+
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        archived = AttemptArchive.of(job_dir).open(path)
+        if archived is None:
+            raise
+        return archived
 
 
 class _Reader:
@@ -94,7 +115,7 @@ class _Reader:
         else:
             _say_attempt(row, epoch)
         splitter = LineSplitter()
-        with path.open("rb") as file:
+        with open_log(job_dir, path) as file:
             for line in last_lines(file, splitter, tail):
                 streams.show(line)
         for line in splitter.finish():
@@ -154,7 +175,7 @@ class _Reader:
         from orchestrator.views.logs import LineSplitter, last_lines, new_lines
 
         splitter = LineSplitter()
-        with job_dir.attempt(epoch).log(self._rank).open("rb") as file:
+        with open_log(job_dir, job_dir.attempt(epoch).log(self._rank)) as file:
             for line in last_lines(file, splitter, tail):
                 streams.show(line)
             looked_at = 0.0

@@ -20,6 +20,7 @@ from jobs.states import JobState
 from orchestrator.rows import JobRow, Plan, ResultRow, SubmitReport, Watcher, WatcherJobSeen
 
 if TYPE_CHECKING:
+    from jobs.errors import Problem
     from orchestrator.checkpoint_space import CheckpointSpace
     from orchestrator.ledger import Account, Ledger
     from orchestrator.observation import Seen
@@ -50,13 +51,18 @@ def plan_document(
     *,
     backend: Mapping[str, Any] | None = None,
     space: CheckpointSpace | None = None,
+    missing: Sequence[Problem] = (),
 ) -> Document:
-    """Return `orch submit --dry-run --json`."""
+    """Return `orch submit --dry-run --json`; `missing`: sources that are not on this machine."""
     return {
         "schema_version": SCHEMA_VERSION,
         "dry_run": True,
         **_plan_fields(plan),
         "checkpoints": dataclasses.asdict(space) if space else None,
+        "missing": [
+            {"key": p.key, "source": p.absent, "file": p.file, "line": p.line, "fix": p.fix}
+            for p in missing
+        ],
         **({"backend": dict(backend)} if backend is not None else {}),
     }
 

@@ -65,7 +65,7 @@ def main() -> None:
         root = Path(directory)
         cold = [run(root / f"cold{n}", {}) for n in range(2)]
         started = time.perf_counter()
-        with ForkServer.start() as server:
+        with ForkServer.start(env={"HF_HUB_OFFLINE": "1"}) as server:
             ready = time.perf_counter() - started
             warm = [run(root / f"warm{n}", {FORKSERVER: str(server.socket)}) for n in range(5)]
     fast, slow = min(s for s, _ in warm), min(s for s, _ in cold)

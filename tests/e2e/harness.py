@@ -45,6 +45,11 @@ BEHIND = Run.model_validate({"save": {"every_steps": 3}})
 TINY = {"n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 64}
 
 
+def swept(everything: Sequence[Any], *, sample: Sequence[Any]) -> Sequence[Any]:
+    """Return all cases where a proof asks for them (ORCH_SWEEP), and a sample elsewhere."""
+    return everything if os.environ.get("ORCH_SWEEP") else sample
+
+
 def write_task(directory: Path, *, train: int = 40, held_out: int = 11) -> Path:
     """Write a small two-label task; the same files for the same sizes."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from jobs.contract.records import Outcome as Ending
 from tests.e2e.comparison import bench, outcome, uninterrupted
+from tests.e2e.harness import Bench
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
@@ -33,20 +35,30 @@ def test_a_killed_rank_ends_the_attempt(tmp_path: Path, fork_server: ForkServer,
     assert job.result.resumed_steps == (3,)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(("rank", "comes_back"), [(0, False), (1, True)])
 def test_a_stopped_rank_ends_the_attempt_within_the_bound(
-    tmp_path: Path, fork_server: ForkServer, rank: int
+    tmp_path: Path, fork_server: ForkServer, rank: int, *, comes_back: bool
 ) -> None:
-    """SIGSTOP of one rank: nothing waits for it longer than the bound."""
+    """SIGSTOP of one rank: nobody waits longer than the bound; who comes late does no harm."""
     job = bench(tmp_path, "broken", fork_server, **CHANGES)
     job.rank_timeout = RANK_TIMEOUT
     launched = job.start(fault=f"loop.after_step[rank={rank}]:stop@5")
     try:
-        launched.wait_stopped(rank)
+        stopped = launched.wait_stopped(rank)
+        if comes_back:
+            launched.until(lambda: ended_by_itself(job, 1 - rank), "the other rank to leave")
+            stopped.signal(signal.SIGCONT)
         ended = launched.wait(timeout=RANK_TIMEOUT * 2 + 20)
     finally:
         launched.end()
 
     assert ended.exit_code == 75, ended.log(1 - rank)
     assert ended.exit(1 - rank).outcome is Ending.PEER_LOST
+    if comes_back:
+        assert ended.exit(rank).outcome is Ending.PEER_LOST
     assert job.attempt(stop_at=1).progress.resumed_from == "step-00000003.e0001"
+
+
+def ended_by_itself(job: Bench, rank: int) -> bool:
+    """Return whether a rank of the newest attempt has said how it ended."""
+    return job.last.exit_record(rank).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,6 +101,44 @@ def test_states_from_durable_to_verified_to_broken(orch: Orch, store: Checkpoint
     assert "digest differs" in verified.out
     assert states(orch("checkpoints", "ls", SPEC.id, "--json")) == {NEW: "broken", OLD: "verified"}
     assert store.candidates() == [NEW, OLD]  # nothing is moved by looking
+
+
+def test_what_rotted_on_disk_is_found_demoted_and_not_resumed_from(
+    orch: Orch, store: CheckpointStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bit of a file that keeps its size and times; every file is read past the page cache."""
+    advised: list[str] = []
+
+    def advise(descriptor: int, offset: int, length: int, advice: int) -> None:
+        if (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED):
+            advised.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    path = store.root / NEW / "rank-00000/model.safetensors"
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    assert orch("checkpoints", "verify", SPEC.id, "--all").code == Exit.FAILED
+
+    # What is broken is not read to its end.
+    whole = {str(file) for file in (store.root / OLD).rglob("rank-*/*")}
+    rest = {str(file) for file in (store.root / NEW).rglob("rank-*/*")}
+    assert {*whole, str(path)} <= set(advised) <= whole | rest
+    listed = orch("checkpoints", "ls", SPEC.id)
+    assert "digest differs" in listed.out
+    assert states(orch("checkpoints", "ls", SPEC.id, "--json")) == {NEW: "broken", OLD: "verified"}
+    reports: list[str] = []
+    opened = store.latest_verified(reports.append)  # what a resume does
+    assert opened is not None
+    assert opened.name == OLD
+    assert NEW in reports[0]
+    there = orch("checkpoints", "ls", SPEC.id, "--json").document["checkpoints"]
+    assert [(one["name"][:22], one["state"]) for one in there] == [
+        (OLD, "verified"),
+        (f"{NEW}.0"[:22], "quarantined"),
+    ]
 
 
 def test_staged_and_quarantined_are_listed(orch: Orch, store: CheckpointStore) -> None:

@@ -36,6 +36,7 @@ models_root: /data/models
 data_root: /data/sets
 state_root: /home/me/orch
 scratch_root: /scratch/me
+node_scratch_root: /local/me
 node_strikes: {jobs: 5, window_minutes: 30, keep_off_minutes: 120, probation_minutes: 0, share: 0.1}
 preemption: {mode: REQUEUE, grace_seconds: 120, kill_wait_seconds: 30}
 watcher: {partition: service, memory_mb: 300, time_limit_minutes: 60}
@@ -68,6 +69,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         models_root="/data/models",
         data_root="/data/sets",
         scratch_root="/scratch/me",
+        node_scratch_root="/local/me",
         hub_cache="/scratch/me/huggingface/hub",
         interface="ib0",
         masked_words=("error", "Traceback"),

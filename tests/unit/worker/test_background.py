@@ -66,7 +66,10 @@ def _saves(root: Path, channel: Channel) -> tuple[BackgroundSaves, CheckpointSto
     run = SimpleNamespace(save=save)
     job = JobDir(root)
     job.epochs.mkdir(exist_ok=True)
-    attempt: Any = SimpleNamespace(epoch=1, job=job, spec=SimpleNamespace(run=run))
+    site = SimpleNamespace(node_scratch_root=None)
+    attempt: Any = SimpleNamespace(
+        epoch=1, job=job, spec=SimpleNamespace(run=run), assignment=SimpleNamespace(site=site)
+    )
     store = CheckpointStore(root / "checkpoints", job="0" * 16, spec_digest="1" * 64)
     curve = Curve(root / f"curve{channel.rank}")
     beside = Committer(

@@ -125,10 +125,10 @@ def test_each_receipt_reaches_each_rank_once(tmp_path: Path, own_signals: None) 
         for name in ("SIGTERM", "SIGTERM", "SIGUSR1")
     )
     sender = subprocess.Popen([sys.executable, "-c", later])
-    codes = run_ranks(ranks, signals, patience=20)
+    ends = run_ranks(ranks, signals, patience=20)
     sender.wait()
 
-    assert codes == [75, 75]
+    assert (ends.codes, ends.killed) == ([75, 75], [])
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["2", "2"]
 
 
@@ -143,7 +143,9 @@ def test_a_rank_that_ignores_term_is_killed_within_the_bound(
     ranks.append(Dummy("raise SystemExit(1)", tmp_path, "1"))
     begun = time.monotonic()
 
-    assert run_ranks(ranks, signals, patience=0.2) == [-9, 1]
+    ends = run_ranks(ranks, signals, patience=0.2)
+
+    assert (ends.codes, ends.killed) == ([-9, 1], [])  # by ourselves: no sign of used-up memory
     assert time.monotonic() - begun < 15
 
 
