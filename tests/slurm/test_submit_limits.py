@@ -67,6 +67,14 @@ def submit_calls(service: Service) -> list[str]:
     return [event.decision for event in service.events() if event.kind == "submission"]
 
 
+def told(service: Service) -> str:
+    """Return what jobs that are not done wait for, and the end of the journal."""
+    open_ones = [row for row in service.rows() if row.state is not JobState.COMPLETED]
+    waits = [f"{row.name}: {row.state} {row.reason}" for row in open_ones]
+    journal = [f"{e.at:.1f} {e.kind} {e.decision} {e.cause}" for e in service.events()[-40:]]
+    return "\n".join([*waits, *journal])
+
+
 def run_dry(home: Path, count: int, **site: Any) -> tuple[Service, StubJobs, list[JobSpec]]:
     """Submit so many short jobs and watch, without a hand's touch, until nothing is left."""
     jobs = StubJobs(home, **site)
@@ -79,7 +87,7 @@ def run_dry(home: Path, count: int, **site: Any) -> tuple[Service, StubJobs, lis
     service.watch(until_idle=True, on_tick=lambda report: None, stop=stop)
     timer.cancel()
     rows = service.rows()
-    assert {row.state for row in rows} == {JobState.COMPLETED}
+    assert {row.state for row in rows} == {JobState.COMPLETED}, told(service)
     assert [row.attempts for row in rows] == [1] * count
     assert all(len(jobs.starts(spec)) == 1 for spec in specs)
     return service, jobs, specs
