@@ -120,7 +120,8 @@ def test_a_node_lost_in_the_middle_of_a_save_leaves_the_one_before(
     """SIGKILL of all ranks while one has written half of its files and the training is ahead."""
     job = job_of(tmp_path, fork_server)
     assert job.attempt(stop_at=1).exit_code == 75
-    (before,) = [path.name for path in job.job.checkpoints.glob("step-*")]
+    # A continued rank may hear of its signal one step late: then steps 3 and 4 are both down.
+    before = sorted(path.name for path in job.job.checkpoints.glob("step-*"))
 
     ended = job.attempt(
         stop_at=4,
@@ -128,8 +129,8 @@ def test_a_node_lost_in_the_middle_of_a_save_leaves_the_one_before(
         fault=f"stage.after_write[rank={rank}]:sleep=30@2",
     )
 
-    assert ended.progress.committed_step == int(before[5:13])
-    assert [path.name for path in job.job.checkpoints.glob("step-*")] == [before]
+    assert ended.progress.committed_step == int(before[-1][5:13])
+    assert sorted(path.name for path in job.job.checkpoints.glob("step-*")) == before
     assert list((job.job.checkpoints / "staging").iterdir())
     job.until_done(limit=1)
     assert outcome(job) == whole
