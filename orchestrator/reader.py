@@ -6,7 +6,7 @@ the reconciler and the schedulers for it would triple its time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from orchestrator.rows import ExclusionRow, JobRow, ResultRow, Watcher
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
+    from orchestrator.tables.jobs import Fidelity
 
 
 class Reader:
@@ -56,6 +57,12 @@ class Reader:
     def results(self, selector: str | None = None) -> list[ResultRow]:
         """Return results by matrix name, job name or id prefix; None: all. `NotFound`."""
         return self._reading.results(selector)
+
+    def fidelity(self, rows: Iterable[ResultRow]) -> dict[str, Fidelity]:
+        """Return where the attempts of each job ran, from its claims."""
+        from orchestrator.fidelity import read_fidelity
+
+        return {row.id: read_fidelity(self.state.job(row.id), row.settings) for row in rows}
 
     def ledgers(self, selector: str | None = None) -> dict[str, Ledger]:
         """Return what the time of each job that has run went into, all attempts together.

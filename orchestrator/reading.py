@@ -161,10 +161,7 @@ class Reading:
         axes = _differing(list(specs.values()))
         matrices = _matrices(self._database.rows("matrices_of_jobs"))
         return [
-            _result_row(
-                row, matrices.get(row["id"], ()), {a: specs[row["id"]].get(a) for a in axes}
-            )
-            for row in found
+            _result_row(row, matrices.get(row["id"], ()), specs[row["id"]], axes) for row in found
         ]
 
     def exclusions(self) -> list[ExclusionRow]:
@@ -240,7 +237,10 @@ def _job_row(
 
 
 def _result_row(
-    row: sqlite3.Row, matrices: tuple[str, ...], axes: Mapping[str, object]
+    row: sqlite3.Row,
+    matrices: tuple[str, ...],
+    settings: Mapping[str, object],
+    axes: Sequence[str],
 ) -> ResultRow:
     record = json.loads(row["record"]) if row["record"] is not None else {}
     return ResultRow(
@@ -252,11 +252,21 @@ def _result_row(
         preemptions=row["preemptions"],
         exact=record.get("exact"),
         weights_digest=record.get("weights_digest"),
-        metrics=record.get("metrics", {}),
+        metrics={split: _numbers(named) for split, named in record.get("metrics", {}).items()},
         steps=record.get("steps"),
         trainable_parameters=record.get("trainable_parameters"),
-        axes=axes,
+        axes={key: settings.get(key) for key in axes},
+        settings=settings,
     )
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics of a split; those of groups in it (tasks, categories) as dotted names."""
+    return {
+        name: value
+        for name, value in _flat(metrics).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, object]:

@@ -103,6 +103,7 @@ class ResultRow:
     axes: Mapping[str, object] = field(
         default_factory=dict
     )  # dotted key -> value, where jobs differ
+    settings: Mapping[str, object] = field(default_factory=dict)  # the same, every key of the spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

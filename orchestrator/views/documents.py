@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.checkpoint_space import CheckpointSpace
     from orchestrator.ledger import Account, Ledger
     from orchestrator.observation import Seen
+    from orchestrator.tables.jobs import Fidelity
 
 SCHEMA_VERSION = 1
 _JOBS_AT_ONCE = 500
@@ -268,9 +269,15 @@ def _job(row: JobRow) -> Document:
     }
 
 
-def results_document(rows: Sequence[ResultRow]) -> Document:
-    """Return `orch results --json`."""
-    return {"schema_version": SCHEMA_VERSION, "jobs": [_result(row) for row in rows]}
+def results_document(
+    rows: Sequence[ResultRow], ran: Mapping[str, Fidelity] | None = None
+) -> Document:
+    """Return `orch results --json`; `ran`: where the jobs ran, by id, where that is asked for."""
+    jobs = [_result(row) for row in rows]
+    for job in jobs if ran is not None else ():
+        there = (ran or {})[job["id"]]
+        job |= {"world_sizes": there.world_sizes, "hosts": there.hosts}
+    return {"schema_version": SCHEMA_VERSION, "jobs": jobs}
 
 
 def _result(row: ResultRow) -> Document:
@@ -290,6 +297,7 @@ def _result(row: ResultRow) -> Document:
         "steps": row.steps,
         "trainable_parameters": row.trainable_parameters,
         "axes": dict(row.axes),
+        "settings": dict(row.settings),
     }
 
 

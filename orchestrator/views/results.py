@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jobs.states import JobState
 from orchestrator.rows import ResultRow
+from orchestrator.tables.jobs import Fidelity
+from orchestrator.tables.keys import short_titles
 from orchestrator.views import text
 from orchestrator.views.palette import STYLES
 from orchestrator.views.table import Cell, Column, Table
@@ -33,17 +35,17 @@ def axis_keys(rows: Sequence[ResultRow]) -> list[str]:
     return [key for key in keys if len({repr(row.axes.get(key)) for row in rows}) > 1]
 
 
-def _axis_titles(keys: Sequence[str]) -> list[str]:
-    """Return the last part of each key where that is unique, else the whole key."""
-    tails = [key.rpartition(".")[2] for key in keys]
-    return [tail if tails.count(tail) == 1 else key for key, tail in zip(keys, tails, strict=True)]
+def result_table(
+    rows: Sequence[ResultRow], *, width: int | None, ran: Mapping[str, Fidelity] | None = None
+) -> Table:
+    """Return the listing; `width` None means that there is room for every column.
 
-
-def result_table(rows: Sequence[ResultRow], *, width: int | None) -> Table:
-    """Return the listing; `width` None means that there is room for every column."""
+    `ran`: where the attempts of each job ran, by id, where that is asked for.
+    """
     wide = width is None or width >= _WIDE
     keys, metrics = axis_keys(rows), _metric_names(rows, "test")
-    titles = _axis_titles(keys) if width is not None else keys
+    metrics = [name for name in metrics if "." not in name]  # those of groups: CSV and pivots
+    titles = short_titles(keys) if width is not None else keys
     named = wide or not keys  # on a narrow terminal the axes say which job it is
     skip = 0 if width is None else len(text.shared_prefix(row.name for row in rows))
     columns = [
@@ -53,6 +55,11 @@ def result_table(rows: Sequence[ResultRow], *, width: int | None) -> Table:
         *(Column(title=f"test {name}", right=True, keep=True) for name in metrics),
         Column(title="EXACT", keep=True),
         Column(title="ATTEMPTS", keep=True),
+        *(
+            [Column(title=t, keep=True) for t in ("WORLD SIZES", "HOSTS")]
+            if ran is not None
+            else []
+        ),
         *([Column(title="WEIGHTS", keep=True, style="dim")] if wide else []),
     ]
     cells: list[list[Cell | str]] = [
@@ -63,11 +70,17 @@ def result_table(rows: Sequence[ResultRow], *, width: int | None) -> Table:
             *(text.number(row.metrics.get("test", {}).get(name)) for name in metrics),
             _exact(row),
             text.attempts(row.attempts, row.preemptions),
+            *(map(text.clean, _ran(row, ran)) if ran is not None else []),
             *([text.digest_prefix(row.weights_digest)] if wide else []),
         ]
         for row in rows
     ]
     return Table(columns=columns, rows=cells)
+
+
+def _ran(row: ResultRow, ran: Mapping[str, Fidelity]) -> tuple[str, str]:
+    there = ran[row.id]
+    return " ".join(map(str, there.world_sizes)), " ".join(there.hosts)
 
 
 def _exact(row: ResultRow) -> Cell:
@@ -84,7 +97,7 @@ def missing_line(rows: Sequence[ResultRow]) -> str:
     return f"{text.count(missing, 'job')} of {len(rows):,} without result"
 
 
-def results_csv(rows: Sequence[ResultRow]) -> str:
+def results_csv(rows: Sequence[ResultRow], ran: Mapping[str, Fidelity] | None = None) -> str:
     """Return the rows as CSV: fixed columns, then axes as dotted keys, then `split.metric`.
 
     Texts that a spreadsheet would take for a formula get a leading apostrophe.
@@ -96,6 +109,7 @@ def results_csv(rows: Sequence[ResultRow]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["id", "name", "state", "attempts", "preemptions", "exact", "weights_digest"]
+        + (["world_sizes", "hosts"] if ran is not None else [])
         + [_harmless(key) for key in keys]
         + [_harmless(f"{split}.{name}") for split, name in measured]
     )
@@ -104,13 +118,15 @@ def results_csv(rows: Sequence[ResultRow]) -> str:
             [row.id, _harmless(row.name), row.state.value, row.attempts, row.preemptions]
             + ["" if row.exact is None else str(row.exact).lower()]
             + [_harmless(row.weights_digest or "")]
-            + [_csv_value(row.axes.get(key)) for key in keys]
-            + [_csv_value(row.metrics.get(split, {}).get(name)) for split, name in measured]
+            + ([_harmless(one) for one in _ran(row, ran)] if ran is not None else [])
+            + [csv_value(row.axes.get(key)) for key in keys]
+            + [csv_value(row.metrics.get(split, {}).get(name)) for split, name in measured]
         )
     return out.getvalue()
 
 
-def _csv_value(value: object) -> object:
+def csv_value(value: object) -> object:
+    """Return a value as CSV has it; texts that a spreadsheet would compute are defused."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -190,12 +190,14 @@ def test_a_closed_pipe_is_no_failure() -> None:
     assert (child.returncode, errors) == (0, b"")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["status"], ["status", "--json"], ["results"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["status"], ["status", "--json"], ["results"], ["results", "--help"]]
+)
 def test_the_command_line_never_imports_what_is_heavy(words: list[str], tmp_path: object) -> None:
     """torch, transformers and submitit cost seconds: no everyday verb may touch them."""
     program = (
         "import sys; from orchestrator.cli import main; main(sys.argv[1:]);"
-        "heavy = {'torch', 'transformers', 'submitit', 'deepspeed', 'datasets', 'numpy', 'pandas'};"
+        "heavy = {'torch', 'transformers', 'submitit', 'deepspeed', 'datasets', 'numpy', 'pandas', 'matplotlib'};"
         "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     done = subprocess.run(

@@ -1,0 +1,1 @@
+"""Tables of results: jobs as dotted values, selected, grouped and averaged. Pure, no drawing."""
