@@ -197,7 +197,8 @@ def test_the_command_line_never_imports_what_is_heavy(words: list[str], tmp_path
     """torch, transformers and submitit cost seconds: no everyday verb may touch them."""
     program = (
         "import sys; from orchestrator.cli import main; main(sys.argv[1:]);"
-        "heavy = {'torch', 'transformers', 'submitit', 'deepspeed', 'datasets', 'numpy', 'pandas', 'matplotlib'};"
+        "heavy = {'torch', 'transformers', 'submitit', 'deepspeed', 'datasets', 'numpy', 'pandas',"
+        "'matplotlib'};"
         "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     done = subprocess.run(
