@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from durable.faults import hit
 from durable.files import append_durable
 from jobs.archive import AttemptArchive
 from jobs.contract.paths import JobDir
+from jobs.curve import Row, decode_rows, merge, read_rows
 from worker.claim import epochs
-
-Row = Mapping[str, Any]
 
 
 def encode_row(row: Row) -> bytes:
@@ -55,40 +54,6 @@ class Curve:
             append_durable(self._path, data)
             self._size += len(data)
             del self._waiting[: len(rows)]  # what was added meanwhile waits for the next
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of an attempt; a line that is torn or no row is not one."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return
-    yield from decode_rows(data)
-
-
-def decode_rows(data: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a file's content."""
-    for line in data.split(b"\n")[:-1]:  # without its newline the last one is torn
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            yield row
-
-
-def merge(attempts: Iterable[Iterable[Row]], *, steps: int) -> list[dict[str, Any]]:
-    """Return one row per step, ascending; each part of it from the highest epoch that has it.
-
-    `attempts` in ascending epoch order. Training and evaluation of a step may lie in different
-    attempts: a run that is preempted while evaluating evaluates again after it resumed.
-    """
-    merged: dict[int, dict[str, Any]] = {}
-    for rows in attempts:
-        for row in rows:
-            if 1 <= row["step"] <= steps:
-                merged.setdefault(row["step"], {}).update(row)
-    return [merged[step] for step in sorted(merged)]
 
 
 def job_curve(job: JobDir, *, up_to_epoch: int, steps: int) -> list[dict[str, Any]]:

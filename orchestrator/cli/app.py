@@ -28,6 +28,7 @@ VERBS = {
     "fetch": "fetch",
     "status": "status",
     "results": "results",
+    "plot": "plot",
     "why": "why",
     "history": "history",
     "failures": "failed",

@@ -85,3 +85,13 @@ def differing(jobs: Sequence[TableJob]) -> list[str]:
     """Return the settings in which jobs differ."""
     keys = dict.fromkeys(key for job in jobs for key in job.settings)
     return [key for key in keys if len({repr(job.settings.get(key)) for job in jobs}) > 1]
+
+
+def independent(jobs: Sequence[TableJob]) -> list[str]:
+    """Return the settings in which jobs differ, without those that follow from one before."""
+    kept: dict[tuple[int, ...], str] = {}  # which jobs are equal in it -> the first such key
+    for key in differing(jobs):
+        seen: dict[str, int] = {}
+        parts = tuple(seen.setdefault(repr(job.settings.get(key)), len(seen)) for job in jobs)
+        kept.setdefault(parts, key)
+    return list(kept.values())

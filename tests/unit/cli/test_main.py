@@ -191,7 +191,15 @@ def test_a_closed_pipe_is_no_failure() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["status"], ["status", "--json"], ["results"], ["results", "--help"]]
+    "words",
+    [
+        ["--help"],
+        ["status"],
+        ["status", "--json"],
+        ["results"],
+        ["results", "--help"],
+        ["plot", "--help"],
+    ],
 )
 def test_the_command_line_never_imports_what_is_heavy(words: list[str], tmp_path: object) -> None:
     """torch, transformers and submitit cost seconds: no everyday verb may touch them."""

@@ -9,7 +9,8 @@ import pytest
 
 from durable import faults
 from jobs.contract.paths import JobDir
-from worker.metrics import Curve, job_curve, merge, missing_steps, read_rows
+from jobs.curve import merge, read_rows
+from worker.metrics import Curve, job_curve, missing_steps
 
 
 def train(step: int, loss: float) -> dict[str, float]:
