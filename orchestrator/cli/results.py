@@ -152,7 +152,8 @@ def _show_pivot(jobs: Sequence[TableJob], asked: Asked, form: str) -> None:
     elif form == "csv":
         sys.stdout.write(view.pivot_csv(pivot))
     else:
-        _show_markup(view.pivot_table(pivot), form)
+        width = streams.table_width(streams.out()) if form == "table" else None
+        _show_markup(view.pivot_table(pivot, width=width), form)
         for note in view.notes(pivot):
             streams.say(note, "dim")
 

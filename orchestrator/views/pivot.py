@@ -13,14 +13,18 @@ from orchestrator.tables.pivot import Pivot, PivotCell, Place
 from orchestrator.views import text
 from orchestrator.views.documents import SCHEMA_VERSION, Document
 from orchestrator.views.results import csv_value
-from orchestrator.views.table import Cell, Column, Table
+from orchestrator.views.table import Cell, Column, Table, natural_width
 
 NO_JOB = "–"  # nobody submitted this combination
 CAVEAT = "?"  # the best setting was chosen while others of the cell have missing values
 
 
-def pivot_table(pivot: Pivot) -> Table:
-    """Return the listing: `mean ± std (n)`, or `(n of jobs)` where some have no value."""
+def pivot_table(pivot: Pivot, *, width: int | None = None) -> Table:
+    """Return the listing: `mean ± std (n)`, or `(n of jobs)` where some have no value.
+
+    Where it is wider than `width`, one line a cell instead: a number that the edge of the
+    screen cuts is a wrong number.
+    """
     layout = pivot.layout
     heads = [Column(title=title, keep=True) for title in short_titles(layout.rows)]
     wide = [_column_title(place, layout) for place in pivot.columns]
@@ -29,7 +33,16 @@ def pivot_table(pivot: Pivot) -> Table:
         [*map(_shown, row), *(_cell(pivot.cells.get((row, column))) for column in pivot.columns)]
         for row in pivot.rows
     ]
-    return Table(columns=columns, rows=rows)
+    table = Table(columns=columns, rows=rows)
+    if width is None or len(pivot.columns) < 2 or natural_width(table) <= width:
+        return table
+    long: list[list[Cell | str]] = [
+        [*row[: len(heads)], title, cell]
+        for row in rows
+        for title, cell in zip(wide, row[len(heads) :], strict=True)
+    ]
+    titles = ", ".join(short_titles(layout.columns))
+    return Table(columns=[*heads, Column(title=titles), Column(title="", keep=True)], rows=long)
 
 
 def _column_title(place: Place, layout: Any) -> str:

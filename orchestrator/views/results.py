@@ -56,7 +56,7 @@ def result_table(
         Column(title="EXACT", keep=True),
         Column(title="ATTEMPTS", keep=True),
         *(
-            [Column(title=t, keep=True) for t in ("WORLD SIZES", "HOSTS")]
+            [Column(title=title, fold=True) for title in ("WORLD SIZES", "HOSTS")]
             if ran is not None
             else []
         ),

@@ -81,6 +81,11 @@ def rich_table(table: Table) -> RichTable:
     return drawn
 
 
+def natural_width(table: Table) -> int:
+    """Return how many columns of a terminal the table takes uncut."""
+    return max(map(len, plain_lines(table))) + len(_GAP) * len(table.columns)
+
+
 def _least_width(table: Table, column: Column) -> int | None:
     if not column.keep:
         return None

@@ -51,6 +51,19 @@ def test_a_cell_shows_mean_spread_and_n_or_that_it_is_missing() -> None:
     assert second.split() == ["64", "–", "0.75", "(1)"]
 
 
+def test_a_pivot_too_wide_for_the_screen_is_one_line_a_cell() -> None:
+    """A number that the edge of the screen cuts is a wrong number; no cell may get lost."""
+    wide = list(plain_lines(pivot_table(study(), width=200)))
+    narrow = list(plain_lines(pivot_table(study(), width=40)))
+
+    assert wide == list(plain_lines(pivot_table(study())))
+    assert narrow[0].split() == ["rank", "lr"]
+    assert [line.split()[:2] for line in narrow[1:]] == [
+        ["8", "lr=0.0001"], ["8", "lr=0.001"], ["64", "lr=0.0001"], ["64", "lr=0.001"],
+    ]  # fmt: skip
+    assert narrow[2].endswith("0.510 ± 0.014 (2 of 3)")
+
+
 def test_the_notes_say_what_the_numbers_are() -> None:
     """Which spread, over what, and that something is missing."""
     said = "\n".join(notes(study()))
