@@ -73,6 +73,7 @@ class AttemptHistory:
     last_step: int | None = None
     committed_step: int | None = None  # newest step safe on disk, as far as this attempt knew
     total_steps: int | None = None
+    evaluated: int = 0  # examples scored durably of the evaluation in which it ended
     spent: Spent | None = None  # rank 0's account of its seconds
 
     @property
@@ -137,6 +138,7 @@ def _attempt(
         ),
         committed_step=max((step for step in steps if step is not None), default=None),
         total_steps=progress.total_steps if progress else None,
+        evaluated=(progress.evaluated or 0) if progress else 0,
         spent=next(
             (e.spent for e in exits if e.rank == 0 and e.spent is not None),
             progress.spent if progress else None,

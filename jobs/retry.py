@@ -42,10 +42,11 @@ Decision = Again | Stop
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Position:
-    """How far a job has come, in a total order: first the committed step, then the phase."""
+    """How far a job has come, in a total order: committed step, phase, examples scored in it."""
 
     step: int = 0
     phase: int = 0
+    evaluated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,10 @@ def _telling(attempts: Sequence[AttemptHistory]) -> list[AttemptHistory]:
 def _position(attempt: AttemptHistory) -> Position:
     step = attempt.committed_step or 0
     trained = attempt.total_steps is not None and step >= attempt.total_steps
-    return Position(step=step, phase=PHASE_ORDER.get(attempt.phase or "", 0) if trained else 0)
+    phase = PHASE_ORDER.get(attempt.phase or "", 0)
+    # What an evaluation of a step that is not committed has scored shows only when it is reached.
+    evaluated = attempt.evaluated if phase and attempt.last_step == step else 0
+    return Position(step=step, phase=phase if trained else 0, evaluated=evaluated)
 
 
 def _over_budget(
@@ -213,6 +217,8 @@ def _no_progress(standing: Standing, end: ExitRecord | None, *, unclaimed: int) 
     where = f"the committed step stayed at {step}" if step else "no step was ever committed"
     if standing.best.phase and standing.phase:
         where += f", phase {standing.phase}"
+    if standing.best.evaluated:
+        where += f", {standing.best.evaluated} examples of an evaluation scored"
     return (
         f"no progress: {standing.fruitless} restarts in a row in which {where}"
         f" (the last one: {_end_in_words(end, unclaimed=unclaimed)}); see `orch logs`, then save"

@@ -2,11 +2,13 @@
 
 Batches are composed without regard to the ranks and dealt out round by round; per-example
 values come together by index and are summed in that order in float64. Training's random state
-is put aside meanwhile. Between batches a notice is heard, and all ranks give up together.
+is put aside meanwhile. Between batches a notice is heard, and all ranks give up together. Scores
+are durable as they come (`worker.kept_scores`): only batches that are missing are scored.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,12 +22,14 @@ from worker.agreement import EvaluationAgreement
 from worker.channel import Channel
 from worker.collate import IGNORED, Sample, collate
 from worker.engine import Engine
+from worker.kept_scores import KeptScores, Row, whole_batches
 from worker.scores import measure
 from worker.snapshot.rng import capture_rng, restore_rng
 from worker.writer import Writer
 
 MAX_LABELS = 16  # up to this many different outputs a task counts as classification
 EVALUATION_SEED = 20_261_122
+log = logging.getLogger("orch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,19 +78,27 @@ def evaluate(
     *,
     name: str,
     channel: Channel,
+    kept: KeptScores,
     batch_sequences: int,
     pad_id: int,
     noticed: Callable[[], bool],
     beat: Callable[[], None] = lambda: None,
+    came_to: Callable[[int, int], None] = lambda _count, _of: None,
 ) -> Evaluation | None:
-    """Score all examples; None when the ranks agreed to give up. All ranks call it together."""
+    """Score all examples; None when the ranks agreed to give up. All ranks call it together.
+
+    Batches that are `kept` are not scored again; `came_to` hears how many examples are safe there.
+    """
     batches = list(plan_batches(examples, batch_sequences))
-    rounds = math.ceil(len(batches) / channel.world_size)
     ticket = channel.ticket(f"evaluate-{name}")
+    earlier, places = _remaining(batches, kept, channel, ticket, expected=len(examples))
+    rounds = math.ceil(len(places) / channel.world_size)
     agreement = EvaluationAgreement(
         channel, ticket=ticket, rounds=rounds, coupled=engine.zero_stage == 3
     )
-    mine: list[Scored] = []
+    done = len(examples) - sum(len(batches[place]) for place in places)
+    came_to(done, len(examples))
+    mine: list[Row] = []
     lockstep = max(map(len, batches)) if engine.zero_stage == 3 else 0
     with own_randomness(engine.device), engine.evaluating() as module:
         for current in range(rounds):
@@ -95,27 +107,44 @@ def evaluate(
             else:
                 hit("evaluate.before_test_round")
             if agreement.gives_up(current, noticed=noticed()):
+                if kept.flush():
+                    came_to(done, len(examples))
                 return None
-            place = current * channel.world_size + channel.rank
-            if place < len(batches):
-                found = score(module, examples, batches[place], pad_id=pad_id, device=engine.device)
-                mine += written(
+            dealt = places[current * channel.world_size :][: channel.world_size]
+            has_one = channel.rank < len(dealt)
+            if has_one or lockstep:  # forward passes contain collectives there
+                batch = batches[dealt[channel.rank] if has_one else 0]
+                found = score(module, examples, batch, pad_id=pad_id, device=engine.device)
+                found = written(
                     module, examples, found, device=engine.device, lockstep=lockstep, beat=beat
                 )
-            elif lockstep:  # forward passes contain collectives there
-                found = score(module, examples, batches[0], pad_id=pad_id, device=engine.device)
-                written(module, examples, found, device=engine.device, lockstep=lockstep, beat=beat)
+                rows = [as_row(scored) for scored in found] if has_one else []
+                mine += rows
+                done += sum(len(batches[place]) for place in dealt)
+                if kept.add(rows):
+                    came_to(done, len(examples))
             beat()
-    rows = [[s.index, s.nll, s.tokens, s.correct, s.prediction] for s in mine]
-    gathered = channel.collect(ticket, rows, interrupted=agreement.given_up)
+    kept.flush()
+    return _together(
+        examples, earlier, mine, channel=channel, ticket=ticket, interrupted=agreement.given_up
+    )
+
+
+def _together(
+    examples: EvaluationSet,
+    earlier: Sequence[Row],
+    mine: Sequence[Row],
+    *,
+    channel: Channel,
+    ticket: str,
+    interrupted: Callable[[], bool],
+) -> Evaluation | None:
+    """Return the outcome of all ranks' rows; None where some rank gave up."""
+    gathered = channel.collect(ticket, mine, interrupted=interrupted)
     if channel.rank == 0 and gathered is None:
         return None
     scored = sorted(
-        (
-            Scored(index=r[0], nll=r[1], tokens=r[2], correct=r[3], prediction=r[4])
-            for rows in gathered or ()
-            for r in rows
-        ),
+        (from_row(row) for rows in (earlier, *(gathered or ())) for row in rows),
         key=lambda s: s.index,
     )
     metrics = channel.tell(
@@ -123,9 +152,37 @@ def evaluate(
         summarise(scored, expected=len(examples)) | measured(scored, examples)
         if channel.rank == 0
         else None,
-        interrupted=agreement.given_up,
+        interrupted=interrupted,
     )
     return None if metrics is None else Evaluation(metrics=metrics, scored=scored)
+
+
+def _remaining(
+    batches: Sequence[range], kept: KeptScores, channel: Channel, ticket: str, *, expected: int
+) -> tuple[list[Row], list[int]]:
+    """Return the rows that are kept (rank 0 only) and which batches are still to be scored.
+
+    Rank 0 looks for all: what others see of a shared disk may be older.
+    """
+    rows = kept.earlier(expected=expected) if channel.rank == 0 else {}
+    whole = whole_batches(batches, rows)
+    places: list[int] = channel.tell(
+        f"{ticket}/remaining", [place for place in range(len(batches)) if place not in whole]
+    )
+    if whole:
+        log.info("%d of %d batches were scored by earlier attempts", len(whole), len(batches))
+    return [rows[index] for place in sorted(whole) for index in batches[place]], places
+
+
+def as_row(scored: Scored) -> Row:
+    """Return a score as it travels and is kept."""
+    return (scored.index, scored.nll, scored.tokens, scored.correct, scored.prediction)
+
+
+def from_row(row: Sequence[Any]) -> Scored:
+    """Return the score that a row says."""
+    index, nll, tokens, correct, prediction = row
+    return Scored(index=index, nll=nll, tokens=tokens, correct=correct, prediction=prediction)
 
 
 def summarise(scored: Sequence[Scored], *, expected: int) -> dict[str, float]:

@@ -34,15 +34,18 @@ def finish(session: Session) -> None:
     session.progress.phase("testing")
     final_digest = weights_digest(session.engine)
     with selected_weights(session, final_digest) as tested_digest:
+        kept = session.kept_scores("test", weights=tested_digest)
         tested = evaluate(
             session.engine,
             session.data.evaluations["test"],
             name="test",
             channel=session.channel,
+            kept=kept,
             batch_sequences=session.engine.geometry.micro_batch,
             pad_id=session.data.pad_id,
             noticed=session.noticed,
             beat=session.progress.beat,
+            came_to=session.progress.evaluated,
         )
         weights = full_trained(session.engine) if _keeps_weights(session) else None
     if tested is None:
@@ -55,6 +58,7 @@ def finish(session: Session) -> None:
             tested_digest=tested_digest,
             final_digest=final_digest,
         )
+        kept.discard()
     # Nobody leaves with 0 before the result is there.
     session.channel.tell(session.channel.ticket("published"), value=True)
     session.progress.phase("finished")

@@ -18,7 +18,7 @@ from worker.machine import seed_micro_batch
 from worker.saving import look, save, save_at_stop, save_periodically, settle
 from worker.schedule import lr_at
 from worker.session import Session
-from worker.snapshot import full_trained
+from worker.snapshot import full_trained, weights_digest
 from worker.standing import BestSoFar
 
 log = logging.getLogger("orch")
@@ -94,10 +94,12 @@ def evaluate_if_pending(session: Session, losses: StepLosses) -> None:
         session.data.evaluations["dev"],
         name="dev",
         channel=session.channel,
+        kept=session.kept_scores("dev", weights=weights_digest(session.engine)),
         batch_sequences=session.engine.geometry.micro_batch,
         pad_id=session.data.pad_id,
         noticed=session.noticed,
         beat=session.progress.beat,
+        came_to=session.progress.evaluated,
     )
     if outcome is None:
         log.info("asked to stop while evaluating at step %d", standing.step)

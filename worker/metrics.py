@@ -7,18 +7,17 @@ uninterrupted one. Train rows `{step, loss, lr, samples}`, evaluation rows `{ste
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from durable.faults import hit
-from durable.files import append_durable
 from jobs.archive import AttemptArchive
 from jobs.contract.paths import JobDir
 from jobs.curve import Row, decode_rows, merge, read_rows
 from worker.claim import epochs
+from worker.growing_file import GrowingFile
 
 
 def encode_row(row: Row) -> bytes:
@@ -32,10 +31,9 @@ class Curve:
     """An attempt's metrics.jsonl, appended by rank 0. Rows may be added while another flushes."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = GrowingFile(path)
         self._flushing = threading.Lock()
         self._waiting: list[bytes] = []
-        self._size = 0  # of what is known to be whole
 
     def add(self, row: Row) -> None:
         """Remember a row for the next flush."""
@@ -47,12 +45,8 @@ class Curve:
             rows = list(self._waiting)
             if not rows:
                 return
-            if self._path.exists() and self._path.stat().st_size > self._size:
-                os.truncate(self._path, self._size)  # a failed flush left a part of a row
-            data = b"".join(rows)
             hit("metrics.before_flush")
-            append_durable(self._path, data)
-            self._size += len(data)
+            self._file.append(b"".join(rows))
             del self._waiting[: len(rows)]  # what was added meanwhile waits for the next
 
 

@@ -55,6 +55,8 @@ class Progress:
     def phase(self, name: str) -> None:
         """Enter a phase; written at once."""
         self.stopwatch.lap(self._record.phase, self._record.step)
+        if "saving" not in (name, self._record.phase):  # an evaluation that stops saves, too
+            self._set(evaluated=None, to_evaluate=None)
         self._set(phase=name)
         self._rate_from = None
         self._write()
@@ -80,6 +82,10 @@ class Progress:
         rate = (step - first) / (now - since) if step > first and now > since else None
         self._set(step=step, steps_per_second=rate or self._record.steps_per_second)
         self.beat()
+
+    def evaluated(self, count: int, of: int) -> None:
+        """Say how many examples of an evaluation are scored durably; written when due."""
+        self.update(evaluated=count, to_evaluate=of)
 
     def update(self, **fields: Any) -> None:
         """Set fields of the record; written when due."""

@@ -19,6 +19,7 @@ from worker.collate import Sample, collate, labelled_tokens
 from worker.committer import Committer
 from worker.engine import Engine
 from worker.evaluation import EvaluationSet
+from worker.kept_scores import KeptScores, evaluation_key
 from worker.metrics import Curve
 from worker.order import DataOrder
 from worker.preemption import Preemption
@@ -78,6 +79,24 @@ class Session:
     def noticed(self) -> bool:
         """Publish this rank's notice, if it has one; tell whether any rank is to stop."""
         return self.agreement.announce(self.standing.step, self.notice()) is not None
+
+    def kept_scores(self, split: str, *, weights: str) -> KeptScores:
+        """Return the durable scores of a split under the weights of this digest."""
+        data, geometry = self.data, self.engine.geometry
+        return KeptScores(
+            self.attempt.job,
+            epoch=self.attempt.epoch,
+            rank=self.channel.rank,
+            name=split,
+            key=evaluation_key(
+                split=split,
+                weights=weights,
+                base=self.base.digest,
+                data=data.digest,  # how texts are generated is a part of it
+                vocabulary=data.vocabulary_digest,
+                batch=geometry.micro_batch,
+            ),
+        )
 
     def batches(self, step: int) -> list[dict[str, torch.Tensor]]:
         """Return this rank's micro-batches of a step (from 1)."""

@@ -194,6 +194,8 @@ class ProgressRecord(Record):
     saving_step: int | None = None  # of the checkpoint that is written while training goes on
     save_seconds: float | None = None  # what the last checkpoint took, from its step to durable
     loss: float | None = None
+    evaluated: int | None = None  # examples of the present evaluation whose scores are durable
+    to_evaluate: int | None = None
     steps_per_second: float | None = None
     resumed_from: str | None = None
     reports: tuple[str, ...] = ()  # e.g. "checkpoint step-…e… quarantined: digest of … differs"

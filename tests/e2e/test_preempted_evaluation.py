@@ -1,7 +1,8 @@
-"""A notice during an evaluation ends it on all ranks at once; the resumed run does it again."""
+"""A notice during an evaluation ends it on all ranks at once; what was scored stays scored."""
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from jobs.contract.records import Outcome as Ending
 from tests.e2e.comparison import bench, outcome, uninterrupted
-from tests.e2e.harness import TINY
+from tests.e2e.harness import TINY, Attempted
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
@@ -84,3 +85,38 @@ def test_a_notice_to_one_rank_alone_stops_both_at_one_step(
     job.until_done(limit=1)
 
     assert outcome(job) == whole
+
+
+def taken_over(ended: Attempted) -> int:
+    """Return how many batches of the last evaluation that said so came from earlier attempts."""
+    said = re.findall(r"(\d+) of 11 batches were scored by earlier attempts", ended.log())
+    return int(said[-1]) if said else 0
+
+
+@pytest.mark.parametrize(
+    ("ranks", "changes"), [(1, {}), (2, PARTITIONED)], ids=["one", "two-partitioned"]
+)
+def test_a_test_goes_on_where_it_was_stopped_or_killed(
+    tmp_path: Path, fork_server: ForkServer, ranks: int, changes: dict[str, Any]
+) -> None:
+    """Stopped with notice, then killed without: each attempt scores only what is missing."""
+    changes = {**changes, "engine__ranks": ranks}
+    whole = uninterrupted(tmp_path, fork_server, **changes)
+    job = bench(tmp_path, "broken", fork_server, **changes)
+
+    noticed = job.attempt(stop_at=2, point=TEST)
+    assert noticed.exit_code == 75, noticed.log()
+    assert noticed.progress.to_evaluate == 11
+    safe = noticed.progress.evaluated
+    assert safe is not None
+    assert safe >= ranks
+
+    killed = job.attempt(stop_at=2, point=TEST, sends=signal.SIGKILL)
+    assert killed.exit_code != 0
+    assert taken_over(killed) == safe
+
+    last = job.attempt()
+    assert last.exit_code == 0, last.log()
+    assert taken_over(last) > safe  # the first append of an attempt waits for nothing
+    assert outcome(job) == whole
+    assert [path.name for path in job.last.predictions.iterdir()] == ["test.jsonl"]

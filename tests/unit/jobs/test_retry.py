@@ -27,6 +27,7 @@ def attempt(
     resumed: int | None = None,
     cause: StopCause | None = None,
     error: str | None = None,
+    evaluated: int = 0,
 ) -> AttemptHistory:
     """Return an attempt that ended so; outcome None: without a word."""
     exits: tuple[ExitRecord, ...] = ()
@@ -51,6 +52,8 @@ def attempt(
         resumed_step=resumed,
         committed_step=committed,
         total_steps=TOTAL,
+        last_step=committed,
+        evaluated=evaluated,
     )
 
 
@@ -83,6 +86,10 @@ AGAIN: list[tuple[str, Sequence[AttemptHistory], int]] = [
     ("growth, then two launches without an attempt", [attempt(SAVED, 5)], 2),
     ("a broken checkpoint: growth counts from where it fell back to",
      [attempt(SAVED, 50), *[attempt(SAVED, s, resumed=s - 5) for s in (25, 30, 35, 40, 45)]], 0),
+    ("a long test that each attempt brings further",
+     [attempt(None, TOTAL, phase="testing", evaluated=n) for n in range(10, 90, 10)], 0),
+    ("a long dev evaluation amid the training that each attempt brings further",
+     [attempt(SAVED, 20, phase="evaluating", evaluated=n) for n in range(10, 90, 10)], 0),
 ]  # fmt: skip
 
 STOP: list[tuple[str, Sequence[AttemptHistory], int, str]] = [
@@ -95,6 +102,9 @@ STOP: list[tuple[str, Sequence[AttemptHistory], int, str]] = [
      "nothing new to save"),
     ("testing never ends",
      [attempt(SAVED, TOTAL), *[attempt(None, TOTAL, phase="testing")] * 4], 0, "phase testing"),
+    ("testing scores no more",
+     [attempt(None, TOTAL, phase="testing", evaluated=10)] * 4, 0,
+     "phase testing, 10 examples of an evaluation scored"),
     ("back from testing to evaluating is no growth",
      [attempt(None, TOTAL, phase="testing"), *[attempt(None, TOTAL, phase="evaluating")] * 3], 0,
      "no progress"),

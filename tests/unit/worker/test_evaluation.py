@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +18,7 @@ import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.contract.paths import JobDir
 from worker.channel import Channel
 from worker.collate import Sample
 from worker.evaluation import (
@@ -27,6 +31,7 @@ from worker.evaluation import (
     score,
     summarise,
 )
+from worker.kept_scores import KeptScores
 from worker.store_client import BoundedStore
 
 VOCABULARY = 12
@@ -76,9 +81,23 @@ def examples(count: int = 7, *, labels: bool = True) -> EvaluationSet:
     return prepare(encode, inputs, outputs, train_outputs=train)
 
 
-def evaluate_on(world: int, data: EvaluationSet, *, stage: int = 2) -> tuple[list[Any], list[int]]:
-    """Evaluate with `world` ranks as threads; return their outcomes and numbers of calls."""
+def evaluate_on(
+    world: int,
+    data: EvaluationSet,
+    *,
+    stage: int = 2,
+    job: JobDir | None = None,
+    epoch: int = 1,
+    notice_after: Callable[[int], bool] = lambda _calls: False,
+) -> tuple[list[Any], list[int]]:
+    """Evaluate with `world` ranks as threads; return their outcomes and numbers of calls.
+
+    Scores are kept in `job` as the attempt of `epoch`; rank 0 gets a notice after so many calls.
+    """
     store = dist.HashStore()
+    place = job or JobDir(Path(tempfile.mkdtemp()))
+    place.epochs.mkdir(parents=True, exist_ok=True)
+    place.epoch(epoch).write_text("{}")
     outcomes: list[Any] = [None] * world
     engines = [Engine(stage) for _ in range(world)]
 
@@ -94,9 +113,10 @@ def evaluate_on(world: int, data: EvaluationSet, *, stage: int = 2) -> tuple[lis
             data,
             name="dev",
             channel=channel,
+            kept=KeptScores(place, epoch=epoch, rank=number, name="dev", key="k"),
             batch_sequences=4,
             pad_id=0,
-            noticed=lambda: False,
+            noticed=lambda: number == 0 and notice_after(engines[0].calls),
         )
 
     threads = [threading.Thread(target=rank, args=(number,)) for number in range(world)]
@@ -127,6 +147,45 @@ def test_ranks_of_zero_3_call_the_module_equally_often() -> None:
 
     assert len(set(calls)) == 1
     assert sum(shared) == len(list(plan_batches(examples(), 4)))
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("worlds", [(1, 1, 1), (2, 2, 2), (3, 1, 2)])
+def test_what_was_scored_before_a_notice_is_not_scored_again(
+    tmp_path: Path, worlds: tuple[int, int, int], stage: int
+) -> None:
+    """Two notices, three attempts: the outcome is the same, and no batch is scored twice."""
+    data = examples(30)
+    (alone,), (calls,) = evaluate_on(1, data)
+    job, scored = JobDir(tmp_path), 0
+    for epoch, world in enumerate(worlds, 1):
+        last = epoch == len(worlds)
+        outcomes, made = evaluate_on(
+            world,
+            data,
+            stage=stage,
+            job=job,
+            epoch=epoch,
+            notice_after=lambda done, last=last: not last and done >= 2,  # type: ignore[misc]
+        )
+        scored += sum(made)
+        assert all((outcome is not None) == last for outcome in outcomes)
+
+    assert outcomes[0].metrics == alone.metrics
+    assert outcomes[0].scored == alone.scored
+    if stage < 3 or max(worlds) == 1:  # else ranks without a batch score one for company
+        assert scored == calls
+
+
+def test_an_evaluation_that_is_kept_whole_scores_nothing(tmp_path: Path) -> None:
+    """Killed between the last score and the result: the next attempt only counts."""
+    data, job = examples(), JobDir(tmp_path)
+    (first,), _ = evaluate_on(1, data, job=job)
+    again, calls = evaluate_on(2, data, job=job, epoch=2)
+
+    assert calls == [0, 0]
+    assert again[0].scored == first.scored
+    assert all(outcome.metrics == first.metrics for outcome in again)
 
 
 def test_labels_are_chosen_by_likelihood() -> None:
