@@ -22,9 +22,10 @@ class NodeRules:
     """When a node is kept off, and for how long (seconds)."""
 
     strikes: int = 3  # distinct jobs that died on it …
+    failures: int = 2  # … or times that the site itself called the node failed …
     window: float = 3600.0  # … within this time
-    lasting: float = 3600.0  # after so many, or after one that the site itself calls the node's
-    probation: float = 300.0  # after a single suspicion: the job goes elsewhere at first
+    lasting: float = 3600.0  # after so many
+    probation: float = 300.0  # after a single one: the job goes elsewhere at first
     share: float = 0.25  # of the nodes; at least one, where there are several; 0: none, ever
     most_unknown: int = 2  # where nobody says how many nodes there are; none where share is 0
 
@@ -122,11 +123,18 @@ def _lasting(node: str, strikes: Sequence[Strike], rules: NodeRules) -> Exclusio
     found = None
     for place, strike in enumerate(strikes):
         recent = [s for s in strikes[: place + 1] if s.at > strike.at - rules.window]
-        if strike.blame is Blame.CERTAIN:
-            found = _exclusion(node, [strike], strike.at + rules.lasting)
-        elif len({s.job for s in recent}) >= rules.strikes:
+        suspicions = {s.job for s in recent if s.blame is not Blame.CERTAIN}
+        if len(suspicions) >= rules.strikes or _failures(recent, rules) >= rules.failures:
             found = _exclusion(node, recent, strike.at + rules.lasting)
     return found
+
+
+def _failures(strikes: Sequence[Strike], rules: NodeRules) -> int:
+    """Return how often the site called the node failed: all jobs of one time die together."""
+    times = [strike.at for strike in strikes if strike.blame is Blame.CERTAIN]
+    return sum(
+        place == 0 or at - times[place - 1] > rules.probation for place, at in enumerate(times)
+    )
 
 
 def _exclusion(node: str, strikes: Sequence[Strike], until: float) -> Exclusion:

@@ -144,6 +144,7 @@ class NodeStrikes(SiteModel):
     """When jobs keep off a node on which others died."""
 
     jobs: PositiveInt = NodeRules.strikes  # so many different ones died on it …
+    failures: PositiveInt = NodeRules.failures  # … or so often the site called it failed …
     window_minutes: PositiveFloat = NodeRules.window / 60  # … within this time
     keep_off_minutes: PositiveFloat = NodeRules.lasting / 60
     probation_minutes: Annotated[float, Field(ge=0)] = NodeRules.probation / 60
@@ -153,6 +154,7 @@ class NodeStrikes(SiteModel):
         """Return them as the rules that decide."""
         return NodeRules(
             strikes=self.jobs,
+            failures=self.failures,
             window=self.window_minutes * 60,
             lasting=self.keep_off_minutes * 60,
             probation=self.probation_minutes * 60,
