@@ -5,12 +5,11 @@ Every step may be repeated: a tick that dies anywhere is finished by the next on
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping
-from functools import cache
 
 from durable.clock import Clock
 from durable.faults import hit
+from durable.garbage import uncollected
 from jobs.contract.paths import StateDir
 from jobs.contract.records import Overrides, WorkerSite
 from jobs.spec import JobSpec
@@ -20,7 +19,7 @@ from orchestrator.admission import MAX_IN_FLIGHT
 from orchestrator.applying import Applier, Decided, Effects
 from orchestrator.continuity import Stamp, begin_anew, stood_still, went_on
 from orchestrator.due import DueJob
-from orchestrator.facts import Evidence, JobFacts, Limits, StopFacts, TaskFacts
+from orchestrator.facts import Evidence, JobFacts, Limits
 from orchestrator.ingestion import Ingestion
 from orchestrator.late_results import accept_late_results
 from orchestrator.node_exclusion import NodeHealth
@@ -30,6 +29,7 @@ from orchestrator.packs import CellNotes
 from orchestrator.pulse import read_beat
 from orchestrator.reconcile import WAITING, Moment, reconcile
 from orchestrator.rounds import Rounds
+from orchestrator.row_facts import RowFacts
 from orchestrator.rows import TickReport
 from orchestrator.schedulers.base import Answer, Known, Observation, Scheduler, TaskKey, TaskState
 from orchestrator.settling import patience_of, settle_all
@@ -72,6 +72,7 @@ class Tick:
         self._notes = CellNotes(state)
         self._recorder = TickRecorder(state, scheduler_named)
         self.specs = self._ingestion.specs  # parsed once, or written by this process
+        self._facts = RowFacts(self._spec)
         self._heartbeats: dict[str, float | None] = {}  # by job; the store has them a little later
         self._looked: Stamp | None = None
         self.last_hand_over = HandOver()
@@ -80,6 +81,10 @@ class Tick:
 
     def run(self, *, lease_epoch: int) -> TickReport:
         """Do one tick. Raises `LeaseLost` when somebody else took over meanwhile."""
+        with uncollected():
+            return self._run(lease_epoch)
+
+    def _run(self, lease_epoch: int) -> TickReport:
         moment = self._moment()
         if moment.resumed:
             begin_anew(self._store, self.looked, lease_epoch=lease_epoch)
@@ -136,7 +141,12 @@ class Tick:
             return [], [], Effects()
         self._rounds.begin(frozenset(row["id"] for row in rows))
         self._notes.begin()
-        jobs = self._facts(rows)
+        jobs = self._facts.of(
+            rows,
+            stops=self._store.stops_open(),
+            rehearsed=self._store.rehearsed(),
+            heartbeats=self._heartbeats,
+        )
         watcher_job = WatcherJobLook(self._state)
         observations = self._observe(jobs, watcher_job)
         publish_seen(self._state, observations, watcher_job=watcher_job.seen(observations))
@@ -224,8 +234,6 @@ class Tick:
                 lines += self._applier.cancel(some, scheduler, lease_epoch=lease_epoch)
         return [line for line in lines if line]
 
-    # --- from rows to facts
-
     def _spec(self, job: str) -> JobSpec:
         if job not in self.specs:
             self.specs[job] = self._store.spec_of(job)
@@ -250,32 +258,6 @@ class Tick:
             for row in chosen.rows
         ]
 
-    def _facts(self, rows: list[sqlite3.Row]) -> list[JobFacts]:
-        stops = {row["job"]: _stop(row) for row in self._store.stops_open()}
-        rehearsed = self._store.rehearsed()
-        return [
-            JobFacts(
-                id=row["id"],
-                name=row["name"],
-                spec=self._spec(row["id"]),
-                state=JobState(row["state"]),
-                reason=row["reason"],
-                epoch=row["epoch"],
-                sequence=row["sequence"],
-                heartbeat_at=self._heartbeats.get(row["id"], row["heartbeat_at"]),
-                heartbeat_saved_at=row["heartbeat_at"],
-                committed_step=row["committed_step"],
-                attempts=row["attempts"],
-                overrides=_overrides(row["overrides"]),
-                ended_epoch=row["ended_epoch"],
-                rehearsed=row["id"] in rehearsed,
-                again_wanted=row["again_wanted"],
-                stop=stops.get(row["id"]),
-                task=_task(row),
-            )
-            for row in rows
-        ]
-
 
 def _by_scheduler(effects: list[tuple[str, TaskKey]]) -> dict[str, list[TaskKey]]:
     grouped: dict[str, list[TaskKey]] = {}
@@ -292,38 +274,3 @@ def _is_urgent(job: JobFacts, evidence: Evidence) -> bool:
         return False
     awaited = job.spec.run.rehearsal is not None and not job.rehearsed
     return awaited or evidence.epoch is None or evidence.phase == "finished"
-
-
-@cache
-def _overrides(text: str) -> Overrides:
-    return Overrides.model_validate_json(text)
-
-
-def _task(row: sqlite3.Row) -> TaskFacts:
-    key = TaskKey.of(row["token"], row["scheduler_id"], row["idx"], pack=row["pack"])
-    return TaskFacts(
-        id=row["task"],
-        key=key,
-        scheduler=row["scheduler"],
-        seen=TaskState(row["seen"]) if row["seen"] else None,
-        seen_reason=row["seen_reason"],
-        shown_id=row["shown_id"],
-        nodes=row["nodes"],
-        restarts=row["restarts"],
-        absent_count=row["absent_count"],
-        absent_since=row["absent_since"],
-        running_since=row["running_since"],
-        release_wanted=bool(row["release_wanted"]),
-    )
-
-
-def _stop(row: sqlite3.Row) -> StopFacts:
-    return StopFacts(
-        id=row["id"],
-        epoch=row["epoch"],
-        cause=row["cause"],
-        grace_seconds=row["grace_seconds"],
-        requested_at=row["requested_at"],
-        notified_at=row["notified_at"],
-        killed_at=row["killed_at"],
-    )

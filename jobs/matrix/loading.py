@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from durable.garbage import uncollected
 from jobs.errors import MatrixInvalid, Problem
 from jobs.matrix.assembly import Assembled, Assembler, Roots
 from jobs.matrix.blocks import Block, read_blocks
@@ -62,20 +61,8 @@ def load_matrix(
     )
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
-    with _nothing_collected():
+    with uncollected():
         return _matrix(path, data, roots, sets, absent_ok=absent_ok)
-
-
-@contextmanager
-def _nothing_collected() -> Iterator[None]:
-    """Keep Python from searching 100,000 cells for garbage again and again: there is none."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _matrix(

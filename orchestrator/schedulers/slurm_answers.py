@@ -7,6 +7,8 @@ comment do not carry the key's token is somebody else's, and our task is `Absent
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
 
 from orchestrator.schedulers.base import (
     OVER,
@@ -69,20 +71,26 @@ def answer(
     records = _records(accounts, key) if isinstance(accounts, Accounts) else ()
     if row is not None and row.state is not None:
         if row.state not in OVER:
-            restarted = _was_restarted(row)
+            known = _as_listed(row.state, row.reason, row.nodes)
+            if not _was_restarted(row):
+                return known
             kept = isinstance(accounts, Accounts) and accounts.kept
-            return Known(
-                state=row.state,
-                reason=row.reason,
-                nodes=row.nodes,
-                earlier=_earlier(row, records) if restarted else None,
-                earlier_awaited=restarted and kept and _is_awaited(row, records),
-                held_by_scheduler=row.reason in RELEASED_BY_RULE,
+            return replace(
+                known,
+                earlier=_earlier(row, records),
+                earlier_awaited=kept and _is_awaited(row, records),
             )
         return _over(row.state, row, records, accounts, site_uids)
     if isinstance(accounts, str):
         return Unreachable(reason=f"not in the queue, and accounting does not answer: {accounts}")
     return _remembered(records, key, site_uids)
+
+
+@lru_cache(maxsize=4096)  # thousands of tasks run on hundreds of nodes
+def _as_listed(state: TaskState, reason: str, nodes: str) -> Known:
+    """Return the answer for a task that is in the queue and not over."""
+    held = reason in RELEASED_BY_RULE
+    return Known(state=state, reason=reason, nodes=nodes, held_by_scheduler=held)
 
 
 def _earlier(row: QueueRow, records: Sequence[AccountRow]) -> EarlierRun | None:

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from orchestrator.schedulers.base import TaskState
 
@@ -157,6 +158,11 @@ def _queue_row(text: str, marks: Marks) -> QueueRow:
     fields = text.split(marks.separator)
     if len(fields) != len(QUEUE_FIELDS):
         raise Garbled(f"squeue: a row of {len(fields)} fields: {_quote(text)}")
+    return _understood(*fields)
+
+
+@lru_cache(maxsize=32_768)  # from look to look most rows stay as they are
+def _understood(*fields: str) -> QueueRow:
     array_id, index, word, reason, nodes, submitted, name, comment = fields
     if not _JOB_ID.fullmatch(array_id):
         raise Garbled(f"squeue: not a job id: {_quote(array_id)}")

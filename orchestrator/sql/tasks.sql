@@ -60,8 +60,8 @@ UPDATE tasks SET live = 0 WHERE token = :token;
 -- name: live_tasks
 SELECT t.id AS task, t.token, t.idx, t.seen, t.seen_reason, t.shown_id, t.nodes, t.restarts,
     t.absent_count, t.absent_since, t.running_since, t.release_wanted, s.scheduler, s.scheduler_id,
-    s.pack, j.id, j.name, j.state, j.reason, j.epoch, j.sequence, j.heartbeat_at, j.step,
-    j.committed_step, j.phase, j.loss, j.reports, j.attempts, j.overrides, j.again_wanted,
+    s.pack, j.id, j.name, j.state, j.reason, j.epoch, j.sequence, j.heartbeat_at,
+    j.committed_step, j.attempts, j.overrides, j.again_wanted,
     (SELECT max(epoch) FROM ends WHERE ends.job = j.id) AS ended_epoch
 FROM tasks t
 JOIN submissions s ON s.token = t.token AND s.state = 'accepted'

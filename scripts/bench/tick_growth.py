@@ -60,7 +60,11 @@ def fill(home: Path, specs: Sequence[JobSpec]) -> list[str]:
     count = len(specs)
     with database.writing(database.take_lease()):
         run = database._connection.execute
-        run("INSERT INTO matrices (digest, name, path, cells, submitted_at) VALUES ('d', 'many', 'm.yaml', ?, 0)", (count,))
+        run(
+            "INSERT INTO matrices (digest, name, path, cells, submitted_at)"
+            " VALUES ('d', 'many', 'm.yaml', ?, 0)",
+            (count,),
+        )
         for number, spec in enumerate(specs):
             job = spec.id
             token, index = f"{number // ARRAY:016x}", number % ARRAY
