@@ -13,6 +13,7 @@
     #   set: {train.steps: 100}              the same in the whole block
     #   exclude: [{train.lr: 3e-3, seed: 2}] combinations to leave out
     #   when: {train.lr: [1e-3]}             keep only cells where this holds
+    derive: {method.alpha: 2 * method.rank}   # what follows from other fields of a cell
     seeds: [1, 2]                      # or how many: 3 means 0, 1, 2; default: 0
     resources: {memory_gb: 2, time_limit_minutes: 30}
     save: {every_steps: 20}

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from jobs.errors import Problem
-from jobs.matrix.fields import RESERVED, SEED, fix_for, unknown_part
+from jobs.matrix.conditions import Condition, ConditionReader
+from jobs.matrix.fields import SEED
 from jobs.matrix.findings import FieldPath, Findings, Setting
 from jobs.matrix.wanted import Wanted, WantedReader
 from jobs.names import MATRIX_NAME, MATRIX_NAME_RULE, printable
@@ -22,14 +23,6 @@ class Axis:
 
     field: FieldPath
     values: tuple[Setting, ...]
-    path: KeyPath
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """Holds for a cell whose every named field has one of the listed values."""
-
-    allowed: tuple[tuple[FieldPath, tuple[Node, ...]], ...]
     path: KeyPath
 
 
@@ -94,6 +87,7 @@ class _Reader:
     def __init__(self, document: Document, findings: Findings) -> None:
         self._document = document
         self._findings = findings
+        self._words = ConditionReader(document, findings)
 
     def refuse(self, path: KeyPath, message: str, fix: str, *, key: bool = False) -> None:
         """Add a problem."""
@@ -118,7 +112,7 @@ class _Reader:
             rows=self._rows(node.get("zip", {}), (*path, "zip")),
             constants=self._constants(node.get("set", {}), (*path, "set")),
             exclude=self._conditions(node.get("exclude", []), (*path, "exclude")),
-            when=self._condition(node["when"], (*path, "when")) if "when" in node else None,
+            when=self._words.condition(node["when"], (*path, "when")) if "when" in node else None,
             name=self._name(node, path),
             needs=self.needs(node.get("needs", []), (*path, "needs"), only_matrices=False),
             path=path,
@@ -128,7 +122,8 @@ class _Reader:
 
     def needs(self, node: Node, path: KeyPath, *, only_matrices: bool) -> tuple[Wanted, ...]:
         """Return the items of a `needs:`."""
-        reader = WantedReader(refuse=self.refuse, field=self._field, condition=self._condition)
+        words = self._words
+        reader = WantedReader(refuse=self.refuse, field=words.field, condition=words.condition)
         return reader.read(node, path, only_matrices=only_matrices)
 
     def _name(self, node: dict[str, Node], path: KeyPath) -> str | None:
@@ -147,7 +142,7 @@ class _Reader:
         found = []
         for key, values in node.items():
             where = (*path, key)
-            field = self._field(key, where)
+            field = self._words.field(key, where)
             if not isinstance(values, list):
                 fix = f"write a list: [{printable(values).strip('`')}]"
                 if isinstance(values, dict):
@@ -181,7 +176,7 @@ class _Reader:
             return ()
         settings = []
         for key, value in node.items():
-            field = self._field(key, (*path, key))
+            field = self._words.field(key, (*path, key))
             if field is not None:
                 settings.append(
                     Setting(field=field, value=value, document=self._document, path=(*path, key))
@@ -193,31 +188,8 @@ class _Reader:
             if node != [] or path in self._document.values:
                 self.refuse(path, "must be a list of conditions", "write `- {train.lr: 1e-3}`")
             return ()
-        found = [self._condition(item, (*path, index)) for index, item in enumerate(node)]
+        found = [self._words.condition(item, (*path, index)) for index, item in enumerate(node)]
         return tuple(condition for condition in found if condition is not None)
-
-    def _condition(self, node: Node, path: KeyPath) -> Condition | None:
-        if not isinstance(node, dict) or not node:
-            self.refuse(path, "must be a mapping", "write e.g. `{train.lr: 1e-3, seed: [1, 2]}`")
-            return None
-        allowed = []
-        for key, values in node.items():
-            field = self._field(key, (*path, key))
-            if values == []:
-                self.refuse((*path, key), "is an empty list", "write the values that it may have")
-            elif field is not None:
-                allowed.append((field, tuple(values) if isinstance(values, list) else (values,)))
-        return Condition(allowed=tuple(allowed), path=path)
-
-    def _field(self, key: str, path: KeyPath) -> FieldPath | None:
-        field = tuple(key.split("."))
-        if field == ("seeds",):
-            self.refuse(path, "`seeds` is no field of a cell", "write `seed`", key=True)
-            return None
-        if unknown_part(field) is None and field[:2] not in RESERVED:
-            return field
-        self.refuse(path, f"{printable(key)} names no field", fix_for(field), key=True)
-        return None
 
     def _refuse_repeated(self, block: Block) -> None:
         places: dict[FieldPath, KeyPath] = {}

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import Problem
-from jobs.matrix.blocks import Block, Condition
+from jobs.matrix.blocks import Block
+from jobs.matrix.conditions import Condition, equal
+from jobs.matrix.derived import derive
 from jobs.matrix.fields import SEED, default_of
 from jobs.matrix.findings import FieldPath, Findings, Setting
 from jobs.matrix.outline import CEILING_OF_CELLS, Outline
@@ -52,12 +54,15 @@ class Cell:
         """Return the value of a field, its default when nobody set it."""
         if field == SEED:
             return self.seed.value
-        node: Node = self.data
-        for part in field:
-            if not isinstance(node, dict) or part not in node:
-                return default_of(field)
-            node = node[part]
-        return node
+        return _value_in(self.data, field)
+
+
+def _value_in(data: Node, field: FieldPath) -> object:
+    for part in field:
+        if not isinstance(data, dict) or part not in data:
+            return default_of(field)
+        data = data[part]
+    return data
 
 
 def count_cells(outline: Outline, blocks: Sequence[Block]) -> int:
@@ -98,16 +103,16 @@ def expand(
 def _expand_block(
     document: Document, outline: Outline, number: int, block: Block, findings: Findings
 ) -> list[Cell]:
-    every = list(_combinations(document, outline, number, block))
+    every = list(_combinations(document, outline, number, block, findings))
     kept = every
     for condition in block.exclude:
-        matched = [cell for cell in every if holds(condition, cell)]
+        matched = [cell for cell in every if condition.holds(cell.value)]
         if not matched:
             findings.add(_matches_nothing(document, condition, every))
         gone = set(map(id, matched))
         kept = [cell for cell in kept if id(cell) not in gone]
     if block.when is not None:
-        held = [cell for cell in kept if holds(block.when, cell)]
+        held = [cell for cell in kept if block.when.holds(cell.value)]
         if kept and not held:
             findings.add(_matches_nothing(document, block.when, kept))
         kept = held
@@ -118,7 +123,7 @@ def _expand_block(
 
 
 def _combinations(
-    document: Document, outline: Outline, number: int, block: Block
+    document: Document, outline: Outline, number: int, block: Block, findings: Findings
 ) -> Iterator[Cell]:
     rows: list[tuple[Setting, ...]]
     rows = [tuple(row) for row in zip(*(a.values for a in block.rows), strict=True)] or [()]
@@ -130,7 +135,7 @@ def _combinations(
         constants=block.constants,
     )
     seeds = None if block.names_seed else _seeds(document, outline)
-    sections = _Sections(merged({}, outline.base))
+    sections = _Sections(outline, findings)
     for grid, row in itertools.product(grids, rows):
         given = (*block.constants, *grid, *row)
         own, data = sections.merged(given)
@@ -159,8 +164,10 @@ def _depth(setting: Setting) -> int:
 class _Sections:
     """The data of a block's cells; what is made by the same settings is one object."""
 
-    def __init__(self, base: dict[str, Node]) -> None:
-        self._base = base
+    def __init__(self, outline: Outline, findings: Findings) -> None:
+        self._base = merged({}, outline.base)
+        self._derived, self._findings = outline.derived, findings
+        self._everywhere = outline.base
         self._whole: dict[tuple[int, ...], tuple[tuple[Setting, ...], dict[str, Node]]] = {}
         self._made: dict[tuple[int, ...], dict[str, Node]] = {}
 
@@ -171,8 +178,17 @@ class _Sections:
         if key not in self._whole:
             # A whole section before the keys inside it, whatever the order in the file.
             own = tuple(sorted(own, key=_depth))
-            self._whole[key] = own, self._data(own)
+            self._whole[key] = self._with_derived(own, self._data(own))
         return self._whole[key]
+
+    def _with_derived(
+        self, own: tuple[Setting, ...], data: dict[str, Node]
+    ) -> tuple[tuple[Setting, ...], dict[str, Node]]:
+        if not self._derived:
+            return own, data
+        given = (*self._everywhere, *own)
+        found = derive(self._derived, given, lambda field: _value_in(data, field), self._findings)
+        return (*own, *found), merged(data, found)
 
     def _data(self, own: Sequence[Setting]) -> dict[str, Node]:
         data = dict(self._base)
@@ -207,25 +223,12 @@ def merged(base: dict[str, Node], settings: Sequence[Setting]) -> dict[str, Node
     return data
 
 
-def holds(condition: Condition, cell: Cell) -> bool:
-    """Return whether a condition holds for a cell."""
-    return all(
-        any(_equal(cell.value(field), value) for value in allowed)
-        for field, allowed in condition.allowed
-    )
-
-
-def _equal(one: object, other: object) -> bool:
-    # True == 1 in Python, not in YAML.
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
-
-
 def _matches_nothing(document: Document, condition: Condition, cells: Sequence[Cell]) -> Problem:
     """Name the first field of the condition that no cell satisfies, and the values there are."""
     path, message = condition.path, "matches no cell"
     fix = "correct the values, or remove it"
     for field, allowed in condition.allowed:
-        if not any(_equal(cell.value(field), value) for cell in cells for value in allowed):
+        if not any(equal(cell.value(field), value) for cell in cells for value in allowed):
             path = (*condition.path, ".".join(field))
             values = dict.fromkeys(printable(cell.value(field)) for cell in cells)
             fix = f"the cells have {', '.join(itertools.islice(values, 8))}"

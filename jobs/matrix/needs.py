@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from jobs.errors import Problem
 from jobs.matrix.blocks import Block
-from jobs.matrix.expansion import Cell, holds
+from jobs.matrix.expansion import Cell
 from jobs.matrix.findings import Findings
 from jobs.matrix.wanted import Wanted
 from jobs.names import printable
@@ -139,7 +139,7 @@ class _Resolver:
         else:
             assert wanted.cells is not None
             condition = wanted.cells
-            found = [i for i, cell in enumerate(self.cells) if holds(condition, cell)]
+            found = [i for i, cell in enumerate(self.cells) if condition.holds(cell.value)]
         if not found:
             self._refuse(wanted, "matches no cell", "correct the values, or remove it")
             return None

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from jobs.matrix.blocks import read_shared_needs
+from jobs.matrix.derived import Derived, read_derived
 from jobs.matrix.fields import RESERVED, RUN_SECTIONS, SEMANTIC_SECTIONS, children, unknown_part
 from jobs.matrix.findings import Finding, Findings, Setting, locate
 from jobs.matrix.translation import finding_of
@@ -27,6 +28,7 @@ KEYS = (
     "version",
     "name",
     "defaults",
+    "derive",
     "matrix",
     "seeds",
     *RUN_SECTIONS,
@@ -59,6 +61,7 @@ class Outline:
     rehearsal: Rehearsal | None
     max_cells: int
     needs: tuple[Wanted, ...] = ()  # that all cells have
+    derived: tuple[Derived, ...] = ()
     max_in_flight: int | None = None  # tasks of this matrix at the scheduler, at most
 
 
@@ -88,6 +91,7 @@ def read_outline(document: Document, findings: Findings) -> Outline:
         rehearsal=_simple(Rehearsal, "rehearsal", document, data, findings),
         max_cells=_whole("max_cells", "mean to run", MAX_CELLS, document, findings),
         needs=read_shared_needs(document, data["needs"], findings) if "needs" in data else (),
+        derived=read_derived(document, data["derive"], findings) if "derive" in data else (),
         max_in_flight=_whole(
             "max_in_flight", "may be at the scheduler at a time", None, document, findings
         ),

@@ -21,7 +21,7 @@ from jobs.suggestions import did_you_mean
 from jobs.yaml_strict import KeyPath, Node
 
 if TYPE_CHECKING:
-    from jobs.matrix.blocks import Condition
+    from jobs.matrix.conditions import Condition
 
 KEYS = ("block", "cells", "matrix", "same")
 _SOURCES = ("block", "cells", "matrix")
