@@ -9,12 +9,13 @@ from jobs.errors import Problem
 from jobs.matrix.conditions import Condition, ConditionReader
 from jobs.matrix.fields import SEED
 from jobs.matrix.findings import FieldPath, Findings, Setting
+from jobs.matrix.sampling import Sample, read_sample
 from jobs.matrix.wanted import Wanted, WantedReader
 from jobs.names import MATRIX_NAME, MATRIX_NAME_RULE, printable
 from jobs.suggestions import did_you_mean
 from jobs.yaml_strict import Document, KeyPath, Node
 
-KEYS = ("name", "grid", "zip", "set", "exclude", "when", "needs")
+KEYS = ("name", "grid", "zip", "set", "exclude", "when", "sample", "needs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Block:
     constants: tuple[Setting, ...] = ()
     exclude: tuple[Condition, ...] = ()
     when: Condition | None = None
+    sample: Sample | None = None
     name: str | None = None  # by which `needs` of other blocks mean this one
     needs: tuple[Wanted, ...] = ()
     path: KeyPath = ()
@@ -113,6 +115,7 @@ class _Reader:
             constants=self._constants(node.get("set", {}), (*path, "set")),
             exclude=self._conditions(node.get("exclude", []), (*path, "exclude")),
             when=self._words.condition(node["when"], (*path, "when")) if "when" in node else None,
+            sample=self._sample(node, path),
             name=self._name(node, path),
             needs=self.needs(node.get("needs", []), (*path, "needs"), only_matrices=False),
             path=path,
@@ -125,6 +128,11 @@ class _Reader:
         words = self._words
         reader = WantedReader(refuse=self.refuse, field=words.field, condition=words.condition)
         return reader.read(node, path, only_matrices=only_matrices)
+
+    def _sample(self, node: dict[str, Node], path: KeyPath) -> Sample | None:
+        if "sample" not in node:
+            return None
+        return read_sample(self._document, node["sample"], (*path, "sample"), self._findings)
 
     def _name(self, node: dict[str, Node], path: KeyPath) -> str | None:
         name = node.get("name")

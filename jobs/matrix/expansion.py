@@ -12,7 +12,8 @@ from jobs.matrix.conditions import Condition, equal
 from jobs.matrix.derived import derive
 from jobs.matrix.fields import SEED, default_of
 from jobs.matrix.findings import FieldPath, Findings, Setting
-from jobs.matrix.outline import CEILING_OF_CELLS, Outline
+from jobs.matrix.outline import Outline
+from jobs.matrix.seeds import CEILING_OF_CELLS
 from jobs.names import printable
 from jobs.yaml_strict import Document, Node
 
@@ -116,6 +117,8 @@ def _expand_block(
         if kept and not held:
             findings.add(_matches_nothing(document, block.when, kept))
         kept = held
+    if block.sample is not None:
+        kept = block.sample.drawn(kept)
     if every and not kept and not findings.problems:
         message = "no cell is left"
         findings.add(document.problem(block.path, message, "loosen `exclude` or `when`", key=True))
@@ -167,7 +170,7 @@ class _Sections:
     def __init__(self, outline: Outline, findings: Findings) -> None:
         self._base = merged({}, outline.base)
         self._derived, self._findings = outline.derived, findings
-        self._everywhere = outline.base
+        self._everywhere, self._profile = outline.base, outline.profile
         self._whole: dict[tuple[int, ...], tuple[tuple[Setting, ...], dict[str, Node]]] = {}
         self._made: dict[tuple[int, ...], dict[str, Node]] = {}
 
@@ -177,7 +180,7 @@ class _Sections:
         key = tuple(map(id, own))
         if key not in self._whole:
             # A whole section before the keys inside it, whatever the order in the file.
-            own = tuple(sorted(own, key=_depth))
+            own = (*sorted(own, key=_depth), *self._profile)
             self._whole[key] = self._with_derived(own, self._data(own))
         return self._whole[key]
 

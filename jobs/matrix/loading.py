@@ -19,6 +19,8 @@ from jobs.matrix.naming import cell_names
 from jobs.matrix.needs import Need, resolve_needs
 from jobs.matrix.outline import Outline, Rehearsal, read_outline
 from jobs.matrix.overriding import read_sets
+from jobs.matrix.profiles import choose_profile, without
+from jobs.names import MATRIX_NAME
 from jobs.spec import JobSpec, Run, canonical_json
 from jobs.yaml_strict import MAX_BYTES, Document, parse_yaml
 
@@ -47,9 +49,10 @@ def load_matrix(
     models_root: Path | None = None,
     data_root: Path | None = None,
     sets: Sequence[str] = (),
+    profile: str | None = None,
     absent_ok: bool = False,
 ) -> Matrix:
-    """Return the matrix that a file describes, `sets` (`train.steps=40`) applied.
+    """Return the matrix that a file describes, `sets` (`train.steps=40`) and a profile applied.
 
     `absent_ok`: for a plan only; models, tasks and inputs that are not here are `missing`.
     Raises `MatrixInvalid` with every problem, or OSError when the file cannot be read.
@@ -62,15 +65,25 @@ def load_matrix(
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     with uncollected():
-        return _matrix(path, data, roots, sets, absent_ok=absent_ok)
+        return _matrix(path, data, roots, Chosen(tuple(sets), profile), absent_ok=absent_ok)
 
 
-def _matrix(
-    path: Path, data: bytes, roots: Roots, sets: Sequence[str], *, absent_ok: bool
-) -> Matrix:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was asked for beside the file itself."""
+
+    sets: tuple[str, ...]
+    profile: str | None
+
+    def record(self) -> tuple[object, ...]:
+        """Return what makes another matrix of the same text."""
+        return (list(self.sets), *([self.profile] if self.profile is not None else []))
+
+
+def _matrix(path: Path, data: bytes, roots: Roots, chosen: Chosen, *, absent_ok: bool) -> Matrix:
     document = parse_yaml(data, file=str(path))
     findings = Findings(absent_ok=absent_ok)
-    outline, blocks, cells = _cells(document, sets, findings)
+    outline, blocks, cells = _cells(document, chosen, findings)
     assembler = Assembler(roots, absent_ok=absent_ok)
     assembled = _assemble(document, outline, cells, assembler, findings)
     jobs: tuple[JobSpec, ...] = ()
@@ -92,11 +105,11 @@ def _matrix(
     return Matrix(
         name=outline.name,
         path=path.absolute(),
-        digest=hashlib.sha256(canonical_json([text, list(sets)])).hexdigest(),
+        digest=hashlib.sha256(canonical_json([text, *chosen.record()])).hexdigest(),
         text=text,
         cells=len(cells),
         jobs=jobs,
-        sets=tuple(sets),
+        sets=chosen.sets,
         max_in_flight=outline.max_in_flight,
         needs=needs,
         missing=findings.missing,
@@ -104,14 +117,26 @@ def _matrix(
 
 
 def _cells(
-    document: Document, sets: Sequence[str], findings: Findings
+    document: Document, chosen: Chosen, findings: Findings
 ) -> tuple[Outline, tuple[Block, ...], list[Cell]]:
     outline = read_outline(document, findings)
     if not outline.base:
         return outline, (), []
     blocks = read_blocks(document, outline.blocks, findings)
-    base = (*outline.base, *read_sets(sets, blocks, findings))
-    outline = replace(outline, base=base)
+    sets = read_sets(chosen.sets, blocks, findings)
+    outline = replace(outline, base=(*outline.base, *sets))
+    profile = choose_profile(document, chosen.profile, findings)
+    if profile is not None:
+        name = profile.matrix_name(outline.name)
+        if not MATRIX_NAME.fullmatch(name):
+            message, fix = f"{name[:80]} is no name for a matrix", "shorten it, or `name`"
+            findings.add(document.problem(("profiles", profile.name), message, fix, key=True))
+        outline = replace(
+            outline,
+            name=name,
+            profile=without(profile, sets),
+            seeds=profile.seeds or outline.seeds,
+        )
     before = len(findings.problems)
     refuse_too_many(document, outline, blocks, findings)
     if len(findings.problems) > before:

@@ -11,6 +11,7 @@ from jobs.matrix.blocks import read_shared_needs
 from jobs.matrix.derived import Derived, read_derived
 from jobs.matrix.fields import RESERVED, RUN_SECTIONS, SEMANTIC_SECTIONS, children, unknown_part
 from jobs.matrix.findings import Finding, Findings, Setting, locate
+from jobs.matrix.seeds import CEILING_OF_CELLS, read_seeds
 from jobs.matrix.translation import finding_of
 from jobs.matrix.wanted import Wanted
 from jobs.names import MATRIX_NAME, MATRIX_NAME_RULE, printable
@@ -20,7 +21,6 @@ from jobs.yaml_strict import Document, Node
 
 VERSION = 1
 MAX_CELLS = 10_000  # of a matrix that does not set `max_cells`
-CEILING_OF_CELLS = 1_000_000
 
 _Default = TypeVar("_Default", int, None)
 
@@ -30,6 +30,7 @@ KEYS = (
     "defaults",
     "derive",
     "matrix",
+    "profiles",
     "seeds",
     *RUN_SECTIONS,
     "rehearsal",
@@ -62,6 +63,7 @@ class Outline:
     max_cells: int
     needs: tuple[Wanted, ...] = ()  # that all cells have
     derived: tuple[Derived, ...] = ()
+    profile: tuple[Setting, ...] = ()  # what wins over all that a cell has
     max_in_flight: int | None = None  # tasks of this matrix at the scheduler, at most
 
 
@@ -87,7 +89,7 @@ def read_outline(document: Document, findings: Findings) -> Outline:
         name=_name(document, data, findings),
         base=_base(document, data, findings),
         blocks=data.get("matrix"),
-        seeds=_seeds(document, data, findings),
+        seeds=read_seeds(document, data.get("seeds", 1), ("seeds",), findings),
         rehearsal=_simple(Rehearsal, "rehearsal", document, data, findings),
         max_cells=_whole("max_cells", "mean to run", MAX_CELLS, document, findings),
         needs=read_shared_needs(document, data["needs"], findings) if "needs" in data else (),
@@ -184,30 +186,6 @@ def _reserved(document: Document, section: str, value: Node) -> list[Any]:
         for key in keys
         if (section, key) in RESERVED
     ]
-
-
-def _seeds(document: Document, data: dict[str, Node], findings: Findings) -> tuple[int, ...]:
-    """`seeds: [1, 5]` are those; `seeds: 3` are 0, 1, 2; without `seeds` there is 0."""
-    given = data.get("seeds", 1)
-    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= CEILING_OF_CELLS:
-        return tuple(range(given))
-    if not isinstance(given, list):
-        fix = "write a list such as [1, 2, 3], or how many (3 means 0, 1, 2)"
-        findings.add(document.problem(("seeds",), f"must be a list, not {printable(given)}", fix))
-        return (0,)
-    if not given:
-        findings.add(document.problem(("seeds",), "is an empty list", "write at least one seed"))
-    first: dict[int, int] = {}
-    for index, seed in enumerate(given):
-        path = ("seeds", index)
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            message = f"must be a whole number of at least 0, not {printable(seed)}"
-            findings.add(document.problem(path, message, "write 0, 1, 2, …"))
-        elif seed in first:
-            findings.add(document.problem(path, f"seed {seed} stands twice", "remove one of them"))
-        else:
-            first[seed] = index
-    return tuple(first) or (0,)
 
 
 def _whole(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.cli import streams
-from orchestrator.cli.options import Json, Matrices, Overrides, SiteFile
+from orchestrator.cli.options import Json, Matrices, Overrides, Profile, SiteFile
 from orchestrator.cli.session import state_home
 
 
@@ -12,6 +12,7 @@ def fetch(
     matrices: Matrices,
     site: SiteFile = None,
     overrides: Overrides = None,
+    profile: Profile = None,
     as_json: Json = False,
 ) -> None:
     """Download the hub models and data sets that matrices name, once, so that jobs can run offline.
@@ -28,7 +29,7 @@ def fetch(
     from orchestrator.views.documents import outcome_document
 
     found = load_site(site, home=state_home(site))
-    _, fetched = load_fetched(matrices, overrides or (), found.site.worker_site())
+    _, fetched = load_fetched(matrices, overrides or (), found.site.worker_site(), profile=profile)
     where = str(hub_cache())
     if not as_json:
         if not fetched:

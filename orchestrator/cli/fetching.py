@@ -23,6 +23,7 @@ def load_here(
     overrides: Sequence[str],
     site: WorkerSite,
     *,
+    profile: str | None = None,
     absent_ok: bool = False,
 ) -> list[Matrix]:
     """Return the matrices; hub models and data are looked for where the jobs will look.
@@ -33,11 +34,16 @@ def load_here(
 
     if site.hub_cache is not None and Path(site.hub_cache) != hub_cache():
         os.environ["HF_HUB_CACHE"] = site.hub_cache
-    return load_matrices(paths, overrides, site, absent_ok=absent_ok)
+    return load_matrices(paths, overrides, site, profile=profile, absent_ok=absent_ok)
 
 
 def load_fetched(
-    paths: Sequence[Path], overrides: Sequence[str], site: WorkerSite, *, offline: bool = False
+    paths: Sequence[Path],
+    overrides: Sequence[str],
+    site: WorkerSite,
+    *,
+    profile: str | None = None,
+    offline: bool = False,
 ) -> tuple[list[Matrix], list[Fetched]]:
     """Return the matrices and what was fetched for them, each once, and say it.
 
@@ -47,13 +53,13 @@ def load_fetched(
     from orchestrator.hub import is_offline
 
     try:
-        return load_here(paths, overrides, site), []
+        return load_here(paths, overrides, site, profile=profile), []
     except MatrixInvalid as error:
         if offline or is_offline() or any(problem.fetchable is None for problem in error.problems):
             raise
         fetched = _fetch_all(error.problems)
     _say(fetched)
-    return load_matrices(paths, overrides, site), fetched
+    return load_matrices(paths, overrides, site, profile=profile), fetched
 
 
 def _fetch_all(problems: Sequence[Problem]) -> list[Fetched]:

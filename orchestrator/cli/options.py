@@ -66,3 +66,12 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        help="What the matrices' `profiles:` say under this name wins over all else in them.",
+        show_default=False,
+    ),
+]

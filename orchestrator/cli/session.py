@@ -181,6 +181,7 @@ def load_matrices(
     overrides: Sequence[str],
     site: WorkerSite,
     *,
+    profile: str | None = None,
     absent_ok: bool = False,
 ) -> list[Matrix]:
     """Return the matrices. Raises `MatrixInvalid` with the problems of all files together.
@@ -200,6 +201,7 @@ def load_matrices(
                 models_root=models_root,
                 data_root=data_root,
                 sets=overrides,
+                profile=profile,
                 absent_ok=absent_ok,
             )
             matrices.append(matrix)

@@ -12,7 +12,7 @@ from orchestrator.cli import streams
 from orchestrator.cli.backend import Backend
 from orchestrator.cli.exits import Exit, Stop
 from orchestrator.cli.fetching import load_fetched, load_here
-from orchestrator.cli.options import Json, Matrices, Overrides, SiteFile, Slots
+from orchestrator.cli.options import Json, Matrices, Overrides, Profile, SiteFile, Slots
 from orchestrator.cli.session import (
     choose_backend,
     open_with,
@@ -71,6 +71,7 @@ def submit(
     timeout: Timeout = None,
     no_watch: NoWatch = False,
     overrides: Overrides = None,
+    profile: Profile = None,
     prune: Prune = False,
     yes: Yes = False,
     offline: Offline = False,
@@ -82,17 +83,22 @@ def submit(
       orch submit matrix.yaml --wait
       orch submit a.yaml b.yaml --backend slurm
       orch submit matrix.yaml --set train.steps=20 --dry-run
+      orch submit matrix.yaml --profile dev --wait
       orch submit edited.yaml --prune
     """
     _check_options(dry_run=dry_run, wait=wait, timeout=timeout)
     home = state_home(site)
     chosen = choose_backend(home, backend, site, slots=slots)
     if dry_run:
-        loaded = load_here(matrices, overrides or (), chosen.worker_site, absent_ok=True)
+        loaded = load_here(
+            matrices, overrides or (), chosen.worker_site, profile=profile, absent_ok=True
+        )
         missing = [problem for matrix in loaded for problem in matrix.missing]
         _show_plan(plan_only(home, loaded), chosen, missing, prune=prune, as_json=as_json)
         return
-    loaded = load_fetched(matrices, overrides or (), chosen.worker_site, offline=offline)[0]
+    loaded, _ = load_fetched(
+        matrices, overrides or (), chosen.worker_site, profile=profile, offline=offline
+    )
     remember(chosen)
     service = open_with(chosen)
     earlier = service.rows(None)
