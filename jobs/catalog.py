@@ -161,8 +161,34 @@ BLOOM = Architecture(
     lora_targets=("query_key_value",),
 )
 
-ARCHITECTURES: Mapping[str, Architecture] = {a.name: a for a in (GPT2, LLAMA, OPT, BLOOM)}
-DEFAULT_ARCHITECTURE: Mapping[str, str] = {"decoder": "gpt2"}  # family -> of a bare `config`
+T5 = Architecture(
+    name="t5",
+    family="seq2seq",
+    keys={
+        "num_layers": _size(2),
+        "num_decoder_layers": _size(None),  # as many as num_layers
+        "d_model": _size(64),
+        "num_heads": _size(4),
+        "d_kv": _size(16),
+        "d_ff": _size(128),
+        "feed_forward_proj": ConfigKey(kind="text", default="relu", choices=("relu", "gated-gelu")),
+        "dropout_rate": _share(0.1),
+        "layer_norm_epsilon": _small(1e-6),
+        "initializer_factor": ConfigKey(kind="number", default=1.0, least=1e-6, below=1e6),
+        "relative_attention_num_buckets": _size(32),
+        "relative_attention_max_distance": _size(128),
+        "tie_word_embeddings": ConfigKey(kind="flag", default=True),
+    },
+    multiples=(),
+    positions=None,  # relative
+    linear_modules=("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"),
+    lora_targets=("q", "v"),
+    reserved={**_RESERVED, "decoder_start_token_id": _FROM_TOKENIZER},
+)
+
+ARCHITECTURES: Mapping[str, Architecture] = {a.name: a for a in (GPT2, LLAMA, OPT, BLOOM, T5)}
+# family -> of a bare `config`
+DEFAULT_ARCHITECTURE: Mapping[str, str] = {"decoder": "gpt2", "seq2seq": "t5"}
 
 FAMILIES = ("decoder", "seq2seq", "encoder")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -171,9 +197,9 @@ SPLITS = ("train", "dev", "test")
 
 # method -> families that the worker can train with it. An absent pair is refused at submission.
 METHOD_FAMILIES: Mapping[str, frozenset[str]] = {
-    "lora": frozenset({"decoder"}),
-    "full": frozenset({"decoder"}),
-    "subset": frozenset({"decoder"}),
+    "lora": frozenset({"decoder", "seq2seq"}),
+    "full": frozenset({"decoder", "seq2seq"}),
+    "subset": frozenset({"decoder", "seq2seq"}),
 }
 
 

@@ -24,6 +24,7 @@ from worker.committer import Committer
 from worker.engine import build_engine
 from worker.evaluation import prepare
 from worker.failures import Misconfigured
+from worker.forms import FORMS
 from worker.machine import environment, prepare_machine, seed_everything
 from worker.methods import apply_method
 from worker.metrics import Curve
@@ -135,12 +136,16 @@ def build_data(attempt: Attempt) -> tuple[Any, Data]:
         ),
         texts=(text for row in train for text in (row["input"], row["output"])),
     )
+    form = FORMS[semantic.model.family]
     encoder = Encoder(
-        tokenizer=tokenizer, prompt=semantic.task.prompt, max_length=semantic.task.max_length
+        tokenizer=tokenizer,
+        prompt=semantic.task.prompt,
+        max_length=semantic.task.max_length,
+        closes_prompt=form.closes_prompt,
     )
     samples = [encoder.encode(row["input"], row["output"]) for row in train]
     labels, new_tokens = semantic.task.label_texts, semantic.task.new_tokens
-    writer = Writer(encoder=encoder, limit=new_tokens) if new_tokens else None
+    writer = Writer(encoder=encoder, limit=new_tokens, form=form) if new_tokens else None
     evaluations = {
         split: prepare(
             encoder.encode,
@@ -150,6 +155,7 @@ def build_data(attempt: Attempt) -> tuple[Any, Data]:
             known_labels=None if labels is None else list(labels.values()),
             metrics=semantic.task.measured,
             positive=semantic.task.positive_text,
+            form=form,
             writer=writer,
         )
         for split in ("dev", "test")
@@ -162,6 +168,7 @@ def build_data(attempt: Attempt) -> tuple[Any, Data]:
         order=order,
         evaluations=evaluations,
         pad_id=tokenizer.pad_token_id,
+        form=form,
         digest=task.digest,
         vocabulary_digest=vocabulary_digest(tokenizer),
     )
@@ -190,6 +197,8 @@ def _commit(source: Path | str | None, revision: str | None) -> str | None:
 
 def takes_num_items(model: torch.nn.Module) -> bool:
     """Tell whether the model's loss can be divided by a given number of tokens."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        return False  # T5 hands on what it does not know, and takes the mean all the same
     parameters = inspect.signature(model.forward).parameters.values()
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 

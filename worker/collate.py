@@ -33,6 +33,7 @@ class Encoder:
     tokenizer: Any
     prompt: str  # with {input}
     max_length: int
+    closes_prompt: bool = False  # with the end token
 
     def encode(self, source: str, output: str) -> Sample:
         """Return the sample. A prompt that is too long loses its beginning, an answer its end."""
@@ -42,8 +43,13 @@ class Encoder:
         answer = answer[: max(1, self.max_length - 1)]
         room = self.max_length - len(answer)
         # The first answer token is predicted from the prompt: at least one token of it stays.
+        end = [self.tokenizer.eos_token_id]
+        if self.closes_prompt:
+            room -= 1
         prompt = prompt[-room:] if room > 0 else []
-        return Sample(tuple(prompt or [self.tokenizer.eos_token_id]), tuple(answer))
+        if self.closes_prompt or not prompt:
+            prompt = [*prompt, *end]
+        return Sample(tuple(prompt), tuple(answer))
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)

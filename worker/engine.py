@@ -30,6 +30,7 @@ from worker.snapshot.buffers import buffer_digests
 # Buckets bound the memory of a reduction, in elements; a smaller model needs smaller ones.
 MAX_BUCKET_ELEMENTS = 50_000_000
 # ZeRO-3 keeps parameters below this many elements whole on every rank (DeepSpeed's default).
+LOSS_WEIGHT = "loss_weight"  # of a micro-batch, where the model itself does not weigh it
 PERSISTENCE_THRESHOLD = 100_000
 
 
@@ -153,10 +154,15 @@ class Engine:
 
         `batch`: the model's keyword arguments, each of shape (micro_batch, …), with labels.
         Returns this rank's loss, float32 scalar, detached, on the device: the model's own mean
-        over this micro-batch's labelled tokens, before division by the accumulation.
+        over this micro-batch's labelled tokens, before division by the accumulation; times
+        `LOSS_WEIGHT` of the batch, a scalar, where it has one.
         """
         self.module.train()
-        loss = self.deepspeed(**{key: value.to(self.device) for key, value in batch.items()}).loss
+        given = {key: value.to(self.device) for key, value in batch.items()}
+        weight = given.pop(LOSS_WEIGHT, None)
+        loss = self.deepspeed(**given).loss
+        if weight is not None:
+            loss = loss * weight
         self.deepspeed.backward(loss)
         self.deepspeed.step()
         return loss.detach().float()

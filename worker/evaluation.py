@@ -20,8 +20,9 @@ import torch
 from durable.faults import hit
 from worker.agreement import EvaluationAgreement
 from worker.channel import Channel
-from worker.collate import IGNORED, Sample, collate
+from worker.collate import IGNORED, Sample
 from worker.engine import Engine
+from worker.forms import DECODER, Form
 from worker.kept_scores import KeptScores, Row, whole_batches
 from worker.scores import measure
 from worker.snapshot.rng import capture_rng, restore_rng
@@ -46,6 +47,7 @@ class EvaluationSet:
     num_labels: int  # 0: no classification; gold may lie behind them
     metrics: tuple[str, ...] = ()  # besides loss and accuracy
     positive: str | None = None  # the answer that f1 is about
+    form: Form = DECODER
     writer: Writer | None = None  # answers are generated
     prompts: Sequence[Sequence[int]] = ()  # what they are generated after
 
@@ -247,6 +249,7 @@ def prepare(
     known_labels: Sequence[str] | None = None,
     metrics: tuple[str, ...] = (),
     positive: str | None = None,
+    form: Form = DECODER,
     writer: Writer | None = None,
 ) -> EvaluationSet:
     """Return the set to score: with few different training outputs, all of them as labels.
@@ -270,6 +273,7 @@ def prepare(
         num_labels=len(labels),
         metrics=metrics,
         positive=positive,
+        form=form,
         writer=writer,
         prompts=[writer.prompt(source) for source in inputs] if writer else (),
     )
@@ -292,10 +296,12 @@ def score(
 ) -> list[Scored]:
     """Return the values of a batch of examples."""
     flat = [sample for index in indices for sample in examples.candidates[index]]
-    batch = {key: value.to(device) for key, value in collate(flat, pad_id=pad_id).items()}
-    labels = batch.pop("labels")
-    logits = module(**batch).logits[:, :-1].float()
-    nll, exact = token_scores(logits, labels[:, 1:])
+    batch = {key: value.to(device) for key, value in examples.form.collate(flat, pad_id).items()}
+    labels = batch["labels"]
+    if examples.form.ahead:  # others need it to see what they have to predict after
+        del batch["labels"]
+    logits, labels = examples.form.aligned(module(**batch).logits, labels)
+    nll, exact = token_scores(logits.float(), labels)
     scores, place = [], 0
     for index in indices:
         count, gold = len(examples.candidates[index]), examples.gold[index]

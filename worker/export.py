@@ -33,7 +33,7 @@ from jobs.contract.records import (
 from jobs.spec import JobSpec, Semantic, semantic_digest
 from worker.failures import Misconfigured
 from worker.methods import apply_method
-from worker.models import load_model
+from worker.models import OPTIONS, auto_class, load_model
 from worker.snapshot import decode_tensors, mapping_digest
 from worker.snapshot.files import MODEL, rank_path
 from worker.sources import model_source, tokenizer_source
@@ -148,13 +148,10 @@ def write(model: Any, tokenizer: Any, to: Path, *, merge: bool, own_base: bool) 
     tokenizer.save_pretrained(to)
 
 
-def reloaded(to: Path, *, adapter: bool, base: Any) -> Any:
+def reloaded(to: Path, *, family: str, adapter: bool, base: Any) -> Any:
     """Load `to` with peft or transformers alone."""
-    from transformers import AutoModelForCausalLM
-
-    options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
     if not adapter:
-        return AutoModelForCausalLM.from_pretrained(to, **options).eval()
+        return auto_class(family).from_pretrained(to, **OPTIONS).eval()
     from peft import PeftModel
 
     return PeftModel.from_pretrained(base, to).eval()
@@ -186,7 +183,7 @@ def export(job: JobDir, to: Path, *, weights: str, name: str | None, merge: bool
                 base.save_pretrained(made / BASE, safe_serialization=True)
         before = [_logits(model, tokenizer, text) for text in texts]
         write(model, tokenizer, made, merge=merge, own_base=own_base)
-        again = reloaded(made, adapter=adapter, base=base)
+        again = reloaded(made, family=model_spec.family, adapter=adapter, base=base)
         difference = max(
             float((_logits(again, tokenizer, text) - logits).abs().max())
             for text, logits in zip(texts, before, strict=True)
@@ -206,8 +203,10 @@ def _plain(spec: JobSpec, site: WorkerSite) -> tuple[Any, Any, list[str]]:
 
 
 def _logits(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
+    ids = tokenizer(text, return_tensors="pt").input_ids
+    more = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
     with torch.no_grad():
-        logits: torch.Tensor = model(tokenizer(text, return_tensors="pt").input_ids).logits
+        logits: torch.Tensor = model(ids, **more).logits
     return logits
 
 

@@ -33,7 +33,9 @@ def _lora(model: Any, method: LoraSpec) -> Any:
 
     targets = method.targets or default_targets(model.config.model_type)
     config = LoraConfig(
-        task_type=TaskType.CAUSAL_LM,
+        task_type=(
+            TaskType.SEQ_2_SEQ_LM if model.config.is_encoder_decoder else TaskType.CAUSAL_LM
+        ),
         r=method.rank,
         lora_alpha=method.alpha,
         lora_dropout=method.dropout,

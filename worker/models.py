@@ -1,4 +1,4 @@
-"""Models: decoder-only, from a path or with random weights of a fixed seed.
+"""Models: of the families that can be trained, from a path or with random weights of a fixed seed.
 
 safetensors only, no code from elsewhere, no network: a site mirrors what it allows below
 `models_root`, or the hub's cache has it already.
@@ -7,6 +7,7 @@ safetensors only, no code from elsewhere, no network: a site mirrors what it all
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from jobs.spec import ModelSpec
 from worker.failures import Misconfigured
 
 # What the pad and end ids are called is the tokenizer's to say; lengths are the task's.
+AUTO_CLASSES = {"decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
+OPTIONS: dict[str, Any] = {
+    "local_files_only": True,
+    "trust_remote_code": False,
+    "dtype": torch.float32,
+}
 _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx", "seq_length")
 
 
@@ -27,13 +34,19 @@ def load_model(
 
     `source` is what `sources.model_source` found, None for `spec.config`. Raises `Misconfigured`.
     """
-    if spec.family not in BUILDERS:
-        known = ", ".join(sorted(BUILDERS))
+    if spec.family not in AUTO_CLASSES:
+        known = ", ".join(sorted(AUTO_CLASSES))
         raise Misconfigured(f"model.family {spec.family!r} cannot be trained yet; known: {known}")
-    model = BUILDERS[spec.family](spec, source, tokenizer, max_length)
+    model: Any = (
+        _with_seed(spec.init_seed, lambda: _from_config(spec, tokenizer))
+        if source is None
+        else _from_path(spec, source)
+    )
     _fit_embeddings(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False
+    if model.config.is_encoder_decoder:
+        model.config.decoder_start_token_id = _start_of(model, tokenizer)
     limit = next((getattr(model.config, k) for k in _LENGTH_KEYS if hasattr(model.config, k)), None)
     if isinstance(limit, int) and limit < max_length:
         raise Misconfigured(
@@ -42,32 +55,36 @@ def load_model(
     return model
 
 
-def _decoder(
-    spec: ModelSpec, source: Path | str | None, tokenizer: Any, max_length: int
-) -> torch.nn.Module:
-    from transformers import AutoModelForCausalLM
+def _start_of(model: Any, tokenizer: Any) -> int:
+    """Return the token that a decoder begins with: the model's own, else padding, as T5 has it."""
+    for config in (model.config, getattr(model, "generation_config", None)):
+        found = getattr(config, "decoder_start_token_id", None)
+        if isinstance(found, int):
+            return found
+    return int(tokenizer.pad_token_id)
 
-    if source is None:
-        return _with_seed(spec.init_seed, lambda: _from_config(spec, tokenizer))
+
+def auto_class(family: str) -> Any:
+    """Return the class of transformers that loads a family's models."""
+    return getattr(import_module("transformers"), AUTO_CLASSES[family])
+
+
+def _from_path(spec: ModelSpec, source: Path | str) -> torch.nn.Module:
     try:
-        model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(
-            str(source),
-            revision=spec.revision or "main",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            dtype=torch.float32,
+        model: torch.nn.Module = auto_class(spec.family).from_pretrained(
+            str(source), revision=spec.revision or "main", use_safetensors=True, **OPTIONS
         )
     except (OSError, ValueError, KeyError) as error:
         raise Misconfigured(
-            f"model.path {spec.path!r}: cannot be loaded ({error}); it must be a decoder with"
-            " safetensors weights, present locally (models_root of site.yaml or the hub's cache)"
+            f"model.path {spec.path!r}: cannot be loaded ({error}); it must be of family"
+            f" {spec.family}, with safetensors weights, present locally (models_root of site.yaml"
+            " or the hub's cache)"
         ) from error
     return model
 
 
 def _from_config(spec: ModelSpec, tokenizer: Any) -> torch.nn.Module:
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+    from transformers import CONFIG_MAPPING
 
     architecture = architecture_of(spec.family, spec.architecture)
     if architecture is None:
@@ -84,7 +101,7 @@ def _from_config(spec: ModelSpec, tokenizer: Any) -> torch.nn.Module:
     }
     try:
         config = CONFIG_MAPPING[architecture.name](**given)
-        model: torch.nn.Module = AutoModelForCausalLM.from_config(
+        model: torch.nn.Module = auto_class(spec.family).from_config(
             config, trust_remote_code=False, dtype=torch.float32
         )
     except (TypeError, ValueError, ZeroDivisionError, RuntimeError) as error:
@@ -104,7 +121,3 @@ def _fit_embeddings(model: Any, tokenizer: Any) -> None:
     if len(tokenizer) > rows:
         # New rows are drawn: from a generator of their own, so that resuming draws the same.
         _with_seed(0, lambda: model.resize_token_embeddings(len(tokenizer)))
-
-
-Builder = Callable[[ModelSpec, "Path | str | None", Any, int], torch.nn.Module]
-BUILDERS: dict[str, Builder] = {"decoder": _decoder}

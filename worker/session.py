@@ -15,10 +15,11 @@ from worker.agreement import StopAgreement
 from worker.attempt import Attempt
 from worker.background import BackgroundSaves
 from worker.channel import Channel
-from worker.collate import Sample, collate, labelled_tokens
+from worker.collate import Sample, labelled_tokens
 from worker.committer import Committer
-from worker.engine import Engine
+from worker.engine import LOSS_WEIGHT, Engine
 from worker.evaluation import EvaluationSet
+from worker.forms import SEQ2SEQ, Form
 from worker.kept_scores import KeptScores, evaluation_key
 from worker.metrics import Curve
 from worker.order import DataOrder
@@ -35,6 +36,7 @@ class Data:
     order: DataOrder
     evaluations: Mapping[str, EvaluationSet]  # dev, test
     pad_id: int
+    form: Form
     digest: str
     vocabulary_digest: str
 
@@ -102,13 +104,10 @@ class Session:
         """Return this rank's micro-batches of a step (from 1)."""
         geometry, channel = self.engine.geometry, self.channel
         order, train = self.data.order, self.data.train
-        divisor: dict[str, torch.Tensor] = {}
-        if self.normalised_loss:
-            # Every answer token of the global batch weighs the same, however it is cut: the
-            # engine averages over micro-steps and ranks, so each divides by its mean share.
-            tokens = labelled_tokens([train[i] for i in order.global_samples(step)])
-            share = tokens / (geometry.accumulation * geometry.ranks)
-            divisor["num_items_in_batch"] = torch.tensor(share)
+        # Every answer token of the global batch weighs the same, however it is cut: the
+        # engine averages over micro-steps and ranks, so each divides by its mean share.
+        tokens = labelled_tokens([train[i] for i in order.global_samples(step)])
+        share = tokens / (geometry.accumulation * geometry.ranks)
         micro_batches = (
             order.micro_batch(
                 step,
@@ -119,7 +118,12 @@ class Session:
             )
             for micro in range(geometry.accumulation)
         )
-        return [
-            collate([train[i] for i in indices], pad_id=self.data.pad_id) | divisor
-            for indices in micro_batches
-        ]
+        return [self._batch([train[i] for i in indices], share) for indices in micro_batches]
+
+    def _batch(self, samples: Sequence[Sample], share: float) -> dict[str, torch.Tensor]:
+        batch = self.data.form.collate(samples, self.data.pad_id)
+        if self.normalised_loss:
+            batch["num_items_in_batch"] = torch.tensor(share)
+        elif self.data.form is SEQ2SEQ:  # its loss is the mean over the micro-batch, always
+            batch[LOSS_WEIGHT] = torch.tensor(labelled_tokens(samples) / share)
+        return batch

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from worker.collate import Encoder
+from worker.forms import DECODER, Form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class Writer:
 
     encoder: Encoder
     limit: int
+    form: Form = DECODER
 
     def prompt(self, source: str) -> list[int]:
         """Return a prompt's tokens. Its length does not depend on the gold answer."""
@@ -54,17 +56,17 @@ class Writer:
         self, module: Any, prompt: Sequence[int], *, device: torch.device, to_the_limit: bool
     ) -> str:
         tokenizer = self.encoder.tokenizer
-        ids = torch.tensor([list(prompt)], device=device)
+        ids = torch.tensor(list(prompt), device=device)
+        made = ids[:0]
         new: list[int] = []
         ended = False
         for _ in range(self.limit):
-            logits = module(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-            token = int(logits[0, -1].float().argmax())
+            token = int(self.form.next_logits(module, ids, made).argmax())
             ended = ended or token == tokenizer.eos_token_id
             if ended and not to_the_limit:
                 break
             if not ended:
                 new.append(token)
-            ids = torch.cat([ids, torch.tensor([[token]], device=device)], dim=1)
+            made = torch.cat([made, made.new_tensor([token])])
         text: str = tokenizer.decode(new, skip_special_tokens=True)
         return text.strip()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,24 +11,26 @@ from jobs import catalog
 from jobs.spec import ModelSpec, TokenizerSpec
 from worker.failures import Misconfigured
 from worker.methods import METHODS, apply_method
-from worker.models import BUILDERS, load_model
+from worker.models import AUTO_CLASSES, load_model
 from worker.sources import model_source
 from worker.vocabulary import train_tokenizer
 
 TOKENIZER = train_tokenizer(TokenizerSpec(vocab_size=300), ["some text"])
 
 
-def build(architecture: str, *, max_length: int = 32) -> torch.nn.Module:
+def build(architecture: str, *, max_length: int = 32, **config: Any) -> torch.nn.Module:
     """Build a catalogued architecture with its defaults."""
     family = catalog.ARCHITECTURES[architecture].family
-    spec = ModelSpec.model_validate({"family": family, "architecture": architecture, "config": {}})
+    spec = ModelSpec.model_validate(
+        {"family": family, "architecture": architecture, "config": config}
+    )
     return load_model(spec, source=None, tokenizer=TOKENIZER, max_length=max_length)
 
 
 def test_names_agree() -> None:
     """What the catalog offers, the worker has; nothing else."""
     assert set(METHODS) == set(catalog.METHOD_FAMILIES)
-    assert set(BUILDERS) == set().union(*catalog.METHOD_FAMILIES.values())
+    assert set(AUTO_CLASSES) == set().union(*catalog.METHOD_FAMILIES.values())
 
 
 @pytest.mark.parametrize("architecture", sorted(catalog.ARCHITECTURES))
@@ -40,7 +44,11 @@ def test_every_architecture_builds_and_has_its_lora_targets(architecture: str) -
         model.state_dict().items(), again.state_dict().items(), strict=True
     ):
         assert torch.equal(tensor, other), name
-    modules = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
+    kinds: list[dict[str, Any]] = [{}]
+    if (gate := known.keys.get("feed_forward_proj")) is not None:
+        kinds = [{"feed_forward_proj": kind} for kind in gate.choices]
+    built = [build(architecture, **kind) for kind in kinds]
+    modules = {name.rsplit(".", 1)[-1] for one in built for name, _ in one.named_modules()}
     assert set(known.linear_modules) <= modules
     torch.manual_seed(99)  # the caller's generator must not matter
     tuned = apply_method(model, LoraSpec(name="lora"), seed=3)

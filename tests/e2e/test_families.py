@@ -1,0 +1,61 @@
+"""Encoder-decoder models: every method trains, and a stop changes no bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.comparison import bench, outcome, uninterrupted
+from tests.e2e.test_export import exported
+from tests.e2e.test_preempted_evaluation import TEST
+from worker.forkserver import ForkServer
+
+pytestmark = pytest.mark.e2e
+T5 = {"num_layers": 1, "d_model": 32, "num_heads": 2, "d_ff": 64}
+SEQ2SEQ: dict[str, Any] = {
+    "model__family": "seq2seq",
+    "model__config": T5,
+    "engine__ranks": 2,
+    "train__global_batch": 8,
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "full": {"method": {"name": "full"}},
+    "subset": {"method": {"name": "subset", "parameters": 9000}},
+}
+CELLS = [("lora", 0), ("lora", 3), ("full", 0), ("full", 3), ("subset", 2)]
+
+
+@pytest.mark.parametrize(("method", "stage"), CELLS)
+def test_an_encoder_decoder_is_preempted_and_ends_in_the_same_bits(
+    tmp_path: Path, fork_server: ForkServer, method: str, stage: int
+) -> None:
+    """In the midst of training and of the test; the loss falls."""
+    changes = {**SEQ2SEQ, **METHODS[method], "engine__zero_stage": stage}
+    whole = uninterrupted(tmp_path, fork_server, **changes)
+    job = bench(tmp_path, "broken", fork_server, **changes)
+
+    assert job.attempt(stop_at=5).exit_code == 75
+    testing = job.attempt(stop_at=1, point=TEST)
+    assert testing.exit_code == 75, testing.log()
+    job.until_done(limit=1)
+
+    assert outcome(job) == whole
+    rows = [json.loads(line) for line in job.job.metrics.read_bytes().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_a_seq2seq_answer_is_written_and_its_adapter_exported(
+    tmp_path: Path, fork_server: ForkServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Generation begins at the start token; peft loads what is exported."""
+    changes = {**SEQ2SEQ, "task__metrics": ["squad_f1"], "task__max_new_tokens": 3}
+    job = bench(tmp_path, "job", fork_server, **changes)
+    job.until_done(limit=1)
+
+    assert "squad_f1" in job.result.metrics["test"]
+    assert exported(job, tmp_path / "adapter", capsys) == 0.0
