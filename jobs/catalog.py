@@ -41,6 +41,8 @@ class Architecture:
     positions: str | None  # the key that bounds task.max_length; None: unbounded
     linear_modules: tuple[str, ...]  # what LoRA can adapt
     lora_targets: tuple[str, ...]  # what LoRA adapts by default
+    ia3_targets: tuple[str, ...]  # whose outputs (IA)3 scales: keys and values …
+    ia3_inner: tuple[str, ...]  # … but of these, the ends of feed-forwards, the inputs
     reserved: Mapping[str, str] = field(default_factory=lambda: _RESERVED)  # key -> who sets it
 
 
@@ -94,6 +96,8 @@ GPT2 = Architecture(
     positions="n_positions",
     linear_modules=("c_attn", "c_proj", "c_fc"),
     lora_targets=("c_attn",),
+    ia3_targets=("c_attn", "mlp.c_proj"),
+    ia3_inner=("mlp.c_proj",),
 )
 
 LLAMA = Architecture(
@@ -121,6 +125,8 @@ LLAMA = Architecture(
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     ),
     lora_targets=("q_proj", "v_proj"),
+    ia3_targets=("k_proj", "v_proj", "down_proj"),
+    ia3_inner=("down_proj",),
 )  # fmt: skip
 
 OPT = Architecture(
@@ -141,6 +147,8 @@ OPT = Architecture(
     positions="max_position_embeddings",
     linear_modules=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
     lora_targets=("q_proj", "v_proj"),
+    ia3_targets=("k_proj", "v_proj", "fc2"),
+    ia3_inner=("fc2",),
 )
 
 BLOOM = Architecture(
@@ -159,6 +167,8 @@ BLOOM = Architecture(
     positions=None,  # ALiBi
     linear_modules=("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
     lora_targets=("query_key_value",),
+    ia3_targets=("query_key_value", "dense_4h_to_h"),
+    ia3_inner=("dense_4h_to_h",),
 )
 
 T5 = Architecture(
@@ -183,6 +193,8 @@ T5 = Architecture(
     positions=None,  # relative
     linear_modules=("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo"),
     lora_targets=("q", "v"),
+    ia3_targets=("k", "v", "wo"),
+    ia3_inner=("wo",),
     reserved={**_RESERVED, "decoder_start_token_id": _FROM_TOKENIZER},
 )
 
@@ -200,6 +212,9 @@ METHOD_FAMILIES: Mapping[str, frozenset[str]] = {
     "lora": frozenset({"decoder", "seq2seq"}),
     "full": frozenset({"decoder", "seq2seq"}),
     "subset": frozenset({"decoder", "seq2seq"}),
+    "ia3": frozenset({"decoder", "seq2seq"}),
+    "prompt": frozenset({"decoder", "seq2seq"}),
+    "prefix": frozenset({"decoder", "seq2seq"}),
 }
 
 

@@ -20,7 +20,16 @@ from pydantic import Discriminator, Field, NonNegativeInt, Tag, field_validator,
 from jobs.names import check_job_name
 from jobs.specs.base import SpecModel
 from jobs.specs.command import CommandSpec
-from jobs.specs.method import FullSpec, LoraSpec, MethodSpec, SubsetSpec
+from jobs.specs.method import (
+    FullSpec,
+    Ia3Spec,
+    LoraSpec,
+    MethodSpec,
+    PrefixSpec,
+    PromptSpec,
+    SubsetSpec,
+    virtual_tokens,
+)
 from jobs.specs.model import Family, ModelSpec, TokenizerSpec
 from jobs.specs.run import RehearsalSpec, ResourcesSpec, ResumeSpec, RetrySpec, Run, SaveSpec
 from jobs.specs.task import TaskSpec
@@ -32,11 +41,14 @@ __all__ = [
     "EngineSpec",
     "Family",
     "FullSpec",
+    "Ia3Spec",
     "JobSemantic",
     "JobSpec",
     "LoraSpec",
     "MethodSpec",
     "ModelSpec",
+    "PrefixSpec",
+    "PromptSpec",
     "RehearsalSpec",
     "ResourcesSpec",
     "ResumeSpec",
@@ -53,6 +65,7 @@ __all__ = [
     "job_id",
     "seed_block",
     "semantic_digest",
+    "virtual_tokens",
 ]
 
 

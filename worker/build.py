@@ -14,7 +14,7 @@ from checkpoints.store import CheckpointStore
 from durable.faults import hit
 from jobs.geometry import BatchGeometry, batch_geometry
 from jobs.sources import hub_snapshot
-from jobs.spec import Semantic, semantic_digest
+from jobs.spec import Semantic, semantic_digest, virtual_tokens
 from worker.agreement import StopAgreement
 from worker.attempt import Attempt
 from worker.background import BackgroundSaves
@@ -182,7 +182,10 @@ def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
     model = semantic.model
     source = model_source(model, base_dir=spec.run.base_dir, models_root=site.models_root)
     built = load_model(
-        model, source=source, tokenizer=tokenizer, max_length=semantic.task.max_length
+        model,
+        source=source,
+        tokenizer=tokenizer,
+        max_length=semantic.task.max_length + virtual_tokens(semantic.method),
     )
     # The digest says which weights; this says to people where they came from.
     name = model.path or f"config:{built.config.model_type}:{model.init_seed}"

@@ -138,6 +138,11 @@ def write(model: Any, tokenizer: Any, to: Path, *, merge: bool, own_base: bool) 
     """Write what others load below `to`: an adapter with its base, or a whole model."""
     if not hasattr(model, "peft_config"):
         model.save_pretrained(to, safe_serialization=True)
+    elif merge and not can_merge(model):
+        raise ExportImpossible(
+            "what was trained stands before the input and cannot be merged into the model:"
+            " leave --merge out"
+        )
     elif merge:
         model.merge_and_unload().save_pretrained(to, safe_serialization=True)
     else:
@@ -199,7 +204,13 @@ def export(job: JobDir, to: Path, *, weights: str, name: str | None, merge: bool
 def _plain(spec: JobSpec, site: WorkerSite) -> tuple[Any, Any, list[str]]:
     """Return the frozen base model, without adapter."""
     model, tokenizer, texts = build(spec, site)
-    return model.unload(), tokenizer, texts
+    base = model.unload() if can_merge(model) else model.get_base_model()
+    return base, tokenizer, texts
+
+
+def can_merge(model: Any) -> bool:
+    """Tell whether an adapter lies in the layers; a prompt or prefix stands before the input."""
+    return not any(config.is_prompt_learning for config in model.peft_config.values())
 
 
 def _logits(model: Any, tokenizer: Any, text: str) -> torch.Tensor:

@@ -33,6 +33,7 @@ class Form:
         self, logits: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits (samples, tokens, vocabulary) and labels (samples, tokens) by place."""
+        logits = logits[:, -labels.shape[1] :]  # without a method's own tokens before the input
         end = logits.shape[1] - self.ahead
         return logits[:, :end], labels[:, self.ahead :]
 

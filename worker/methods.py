@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from jobs.catalog import ARCHITECTURES
-from jobs.spec import LoraSpec, MethodSpec, SubsetSpec
+from jobs.spec import Ia3Spec, LoraSpec, MethodSpec, PrefixSpec, PromptSpec, SubsetSpec
 from worker.failures import Misconfigured
 
 
@@ -29,23 +29,72 @@ def _full(model: Any, method: Any) -> Any:
 
 
 def _lora(model: Any, method: LoraSpec) -> Any:
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     targets = method.targets or default_targets(model.config.model_type)
     config = LoraConfig(
-        task_type=(
-            TaskType.SEQ_2_SEQ_LM if model.config.is_encoder_decoder else TaskType.CAUSAL_LM
-        ),
+        task_type=_task_type(model),
         r=method.rank,
         lora_alpha=method.alpha,
         lora_dropout=method.dropout,
         target_modules=list(targets) if targets else "all-linear",
-        fan_in_fan_out=any(type(m).__name__ == "Conv1D" for m in model.modules()),
+        fan_in_fan_out=_is_transposed(model),
     )
     try:
         return get_peft_model(model, config)
     except ValueError as error:
         raise Misconfigured(f"method.targets {list(targets or ())}: {error}") from error
+
+
+def _ia3(model: Any, method: Ia3Spec) -> Any:
+    from peft import IA3Config, get_peft_model
+
+    known = ARCHITECTURES.get(model.config.model_type)
+    config = IA3Config(
+        task_type=_task_type(model),
+        target_modules=list(known.ia3_targets) if known else None,
+        feedforward_modules=list(known.ia3_inner) if known else None,
+        fan_in_fan_out=_is_transposed(model),
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        kind = model.config.model_type
+        raise Misconfigured(
+            f"method.name ia3 does not know the modules of {kind}: {error}"
+        ) from error
+
+
+def _prompt(model: Any, method: PromptSpec) -> Any:
+    from peft import PromptTuningConfig, get_peft_model
+
+    config = PromptTuningConfig(
+        task_type=_task_type(model),
+        num_virtual_tokens=method.tokens,
+        num_transformer_submodules=1,  # of an encoder-decoder: the encoder
+    )
+    return get_peft_model(model, config)
+
+
+def _prefix(model: Any, method: PrefixSpec) -> Any:
+    from peft import PrefixTuningConfig, get_peft_model
+
+    config = PrefixTuningConfig(
+        task_type=_task_type(model),
+        num_virtual_tokens=method.tokens,
+        prefix_projection=method.projection,
+        encoder_hidden_size=method.projection_size,
+    )
+    return get_peft_model(model, config)
+
+
+def _task_type(model: Any) -> str:
+    return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+
+
+def _is_transposed(model: Any) -> bool:
+    """Return whether linear layers keep their weight as GPT-2 does."""
+    return any(type(module).__name__ == "Conv1D" for module in model.modules())
 
 
 def _subset(model: Any, method: SubsetSpec) -> Any:
@@ -77,4 +126,7 @@ METHODS: dict[str, Callable[[Any, Any], Any]] = {
     "lora": _lora,
     "full": _full,
     "subset": _subset,
+    "ia3": _ia3,
+    "prompt": _prompt,
+    "prefix": _prefix,
 }

@@ -76,7 +76,7 @@ class Assembler:
             (check_command, ("command",), {"files": self._files}),
             (check_train, ("train", "engine"), {}),
             (check_best_metric, ("train", "task"), {}),
-            (check_length, ("task", "model"), {}),
+            (check_length, ("task", "model", "method"), {}),
             (check_command_engine, ("engine", "command"), {}),
             (check_resources, ("resources", "retry", "engine", "grace_seconds"), {}),
         ]

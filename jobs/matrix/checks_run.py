@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from jobs.catalog import architecture_of, full_config
 from jobs.known_tasks import ALWAYS
 from jobs.matrix.findings import Finding
-from jobs.spec import EngineSpec, ModelSpec, ResourcesSpec, RetrySpec, TaskSpec, TrainSpec
+from jobs.spec import (
+    EngineSpec,
+    MethodSpec,
+    ModelSpec,
+    ResourcesSpec,
+    RetrySpec,
+    TaskSpec,
+    TrainSpec,
+    virtual_tokens,
+)
 
 
 def check_train(train: TrainSpec, engine: EngineSpec) -> Iterator[Finding]:
@@ -53,17 +62,21 @@ def check_best_metric(train: TrainSpec, task: TaskSpec) -> Iterator[Finding]:
         )
 
 
-def check_length(task: TaskSpec, model: ModelSpec) -> Iterator[Finding]:
+def check_length(task: TaskSpec, model: ModelSpec, method: MethodSpec) -> Iterator[Finding]:
     """Yield an example length that the model has no positions for."""
     architecture = architecture_of(model.family, model.architecture)
     if model.config is None or architecture is None or architecture.positions is None:
         return
     positions = full_config(architecture, model.config)[architecture.positions]
-    if isinstance(positions, int) and task.max_length > positions:
+    taken = virtual_tokens(method)
+    if isinstance(positions, int) and task.max_length + taken > positions:
+        own = f" and {taken} tokens of method {method.name}" if taken else ""
         yield Finding(
             path=("task", "max_length"),
-            message=f"{task.max_length} exceeds the model's {architecture.positions} {positions}",
-            fix=f"write at most {positions}, or raise model.config.{architecture.positions}",
+            message=f"{task.max_length}{own} exceeds the model's {architecture.positions}"
+            f" {positions}",
+            fix=f"write at most {max(1, positions - taken)}, or raise"
+            f" model.config.{architecture.positions}",
         )
 
 

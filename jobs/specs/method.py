@@ -32,4 +32,40 @@ class SubsetSpec(SpecModel):
     parameters: PositiveInt  # at most so many are trained
 
 
-MethodSpec = Annotated[LoraSpec | FullSpec | SubsetSpec, Field(discriminator="name")]
+class Ia3Spec(SpecModel):
+    """(IA)3 (Liu et al. 2022, arXiv 2205.05638): keys, values and inner activations are scaled."""
+
+    name: Literal["ia3"]
+
+
+class PromptSpec(SpecModel):
+    """Prompt tuning (Lester et al. 2021, arXiv 2104.08691): trained embeddings before the input.
+
+    An encoder-decoder reads them with its encoder.
+    """
+
+    name: Literal["prompt"]
+    tokens: PositiveInt = 20
+
+
+class PrefixSpec(SpecModel):
+    """Prefix tuning (Li and Liang 2021, arXiv 2101.00190): trained keys and values in each layer.
+
+    `projection`: they come from a smaller table through a perceptron of `projection_size`.
+    """
+
+    name: Literal["prefix"]
+    tokens: PositiveInt = 20
+    projection: bool = False
+    projection_size: PositiveInt | None = None  # None: the model's own width
+
+
+MethodSpec = Annotated[
+    LoraSpec | FullSpec | SubsetSpec | Ia3Spec | PromptSpec | PrefixSpec,
+    Field(discriminator="name"),
+]
+
+
+def virtual_tokens(method: MethodSpec) -> int:
+    """Return how many positions before the input a method takes for itself."""
+    return method.tokens if isinstance(method, PromptSpec | PrefixSpec) else 0

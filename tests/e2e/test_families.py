@@ -1,4 +1,4 @@
-"""Encoder-decoder models: every method trains, and a stop changes no bit."""
+"""Every method trains on every family that it is for, and a stop changes no bit."""
 
 from __future__ import annotations
 
@@ -15,26 +15,45 @@ from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
 T5 = {"num_layers": 1, "d_model": 32, "num_heads": 2, "d_ff": 64}
-SEQ2SEQ: dict[str, Any] = {
-    "model__family": "seq2seq",
-    "model__config": T5,
-    "engine__ranks": 2,
-    "train__global_batch": 8,
+PAIR: dict[str, Any] = {"engine__ranks": 2, "train__global_batch": 8}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "decoder": {},
+    "seq2seq": {"model__family": "seq2seq", "model__config": T5},
 }
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {},
     "full": {"method": {"name": "full"}},
     "subset": {"method": {"name": "subset", "parameters": 9000}},
+    "ia3": {"method": {"name": "ia3"}, "train__lr": 0.1},
+    "prompt": {"method": {"name": "prompt", "tokens": 4}, "train__lr": 0.3},
+    "prefix": {"method": {"name": "prefix", "tokens": 4}, "train__lr": 0.1},
+    "projected": {
+        "method": {"name": "prefix", "tokens": 4, "projection": True, "projection_size": 16}
+    },
 }
-CELLS = [("lora", 0), ("lora", 3), ("full", 0), ("full", 3), ("subset", 2)]
+# lora, full and subset on decoders: test_exactness.py
+CELLS = [
+    ("seq2seq", "lora", 0),
+    ("seq2seq", "lora", 3),
+    ("seq2seq", "full", 0),
+    ("seq2seq", "full", 3),
+    ("seq2seq", "subset", 2),
+    ("seq2seq", "ia3", 0),
+    ("seq2seq", "prompt", 0),
+    ("seq2seq", "prefix", 0),
+    ("decoder", "ia3", 2),
+    ("decoder", "prompt", 0),
+    ("decoder", "prefix", 0),
+    ("decoder", "projected", 0),
+]
 
 
-@pytest.mark.parametrize(("method", "stage"), CELLS)
-def test_an_encoder_decoder_is_preempted_and_ends_in_the_same_bits(
-    tmp_path: Path, fork_server: ForkServer, method: str, stage: int
+@pytest.mark.parametrize(("family", "method", "stage"), CELLS)
+def test_a_preempted_run_ends_in_the_same_bits(
+    tmp_path: Path, fork_server: ForkServer, family: str, method: str, stage: int
 ) -> None:
     """In the midst of training and of the test; the loss falls."""
-    changes = {**SEQ2SEQ, **METHODS[method], "engine__zero_stage": stage}
+    changes = {**PAIR, **FAMILIES[family], **METHODS[method], "engine__zero_stage": stage}
     whole = uninterrupted(tmp_path, fork_server, **changes)
     job = bench(tmp_path, "broken", fork_server, **changes)
 
@@ -53,7 +72,12 @@ def test_a_seq2seq_answer_is_written_and_its_adapter_exported(
     tmp_path: Path, fork_server: ForkServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Generation begins at the start token; peft loads what is exported."""
-    changes = {**SEQ2SEQ, "task__metrics": ["squad_f1"], "task__max_new_tokens": 3}
+    changes = {
+        **PAIR,
+        **FAMILIES["seq2seq"],
+        "task__metrics": ["squad_f1"],
+        "task__max_new_tokens": 3,
+    }
     job = bench(tmp_path, "job", fork_server, **changes)
     job.until_done(limit=1)
 

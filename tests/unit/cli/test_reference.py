@@ -18,8 +18,11 @@ from jobs.spec import (
     CommandSpec,
     EngineSpec,
     FullSpec,
+    Ia3Spec,
     LoraSpec,
     ModelSpec,
+    PrefixSpec,
+    PromptSpec,
     Run,
     SubsetSpec,
     TaskSpec,
@@ -108,8 +111,8 @@ def all_fields() -> dict[str, Any]:
         "rehearsal": outline.Rehearsal, "command": CommandSpec,
     }  # fmt: skip
     found = {key: value for name, kind in named.items() for key, value in fields(kind, f"{name}.")}
-    found |= dict(fields(FullSpec, "method.")) | dict(fields(LoraSpec, "method."))
-    found |= dict(fields(SubsetSpec, "method."))
+    for kind in (FullSpec, LoraSpec, SubsetSpec, Ia3Spec, PromptSpec, PrefixSpec):
+        found |= dict(fields(kind, "method."))
     run = dict(fields(Run, ""))
     run.pop("rehearsal")  # a matrix writes its own form of it, checked above
     return found | run

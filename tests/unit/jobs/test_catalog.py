@@ -18,7 +18,7 @@ from jobs.catalog import (
     full_config,
     supported_families,
 )
-from jobs.spec import Family, FullSpec, LoraSpec, SubsetSpec, TaskSpec, TrainSpec
+from jobs.spec import Family, MethodSpec, TaskSpec, TrainSpec
 
 BY_NAME = sorted(ARCHITECTURES)
 
@@ -29,7 +29,8 @@ def test_the_words_are_those_of_the_spec() -> None:
     assert set(SCHEDULES) == set(get_args(TrainSpec.model_fields["schedule"].annotation))
     assert set(TASKS) == set(get_args(TaskSpec.model_fields["name"].annotation))
     methods = {
-        get_args(m.model_fields["name"].annotation)[0] for m in (LoraSpec, FullSpec, SubsetSpec)
+        get_args(kind.model_fields["name"].annotation)[0]
+        for kind in get_args(get_args(MethodSpec)[0])
     }
     assert set(METHOD_FAMILIES) == methods
 

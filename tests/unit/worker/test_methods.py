@@ -1,0 +1,105 @@
+"""What each method trains, counted by hand, and that it is seen by scores and texts alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from jobs.matrix.checks_run import check_length
+from jobs.spec import MethodSpec, ModelSpec, TaskSpec
+from tests.unit.worker.test_forms import FORMS, INPUTS, OUTPUTS, PAD, TOKENIZER, encoder_of
+from worker.evaluation import prepare, score
+from worker.failures import Misconfigured
+from worker.methods import apply_method
+from worker.models import load_model
+
+LAYERS, WIDTH, INNER = 2, 64, 256  # of both tiny models, but for T5's inner width
+DECODER = {"family": "decoder", "config": {}}
+SEQ2SEQ = {"family": "seq2seq", "config": {"d_ff": INNER}}
+SPEC = TypeAdapter[Any](MethodSpec)
+
+
+def tuned(model: dict[str, Any], method: dict[str, Any], *, seed: int = 1) -> Any:
+    """Return a tiny model under a method."""
+    spec = ModelSpec.model_validate(model)
+    plain = load_model(spec, source=None, tokenizer=TOKENIZER, max_length=64)
+    return apply_method(plain, SPEC.validate_python(method), seed=seed).eval()
+
+
+def trained(model: Any) -> int:
+    """Return how many parameters are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "count"),
+    [
+        # c_attn 64 -> 192: 8 * (64 + 192) a layer
+        (DECODER, {"name": "lora", "rank": 8}, LAYERS * 8 * (WIDTH + 3 * WIDTH)),
+        # q and v, 64 -> 64, of the encoder's, the decoder's and the cross attention
+        (SEQ2SEQ, {"name": "lora", "rank": 8}, 3 * LAYERS * 2 * 8 * (WIDTH + WIDTH)),
+        # outputs of c_attn (with the queries, which GPT-2 does not keep apart), inputs of c_proj
+        (DECODER, {"name": "ia3"}, LAYERS * (3 * WIDTH + INNER)),
+        (SEQ2SEQ, {"name": "ia3"}, 3 * LAYERS * 2 * WIDTH + 2 * LAYERS * INNER),
+        (DECODER, {"name": "prompt", "tokens": 5}, 5 * WIDTH),
+        (SEQ2SEQ, {"name": "prompt", "tokens": 5}, 5 * WIDTH),
+        (DECODER, {"name": "prefix", "tokens": 5}, 5 * LAYERS * 2 * WIDTH),
+        (
+            DECODER,
+            {"name": "prefix", "tokens": 5, "projection": True, "projection_size": 16},
+            5 * WIDTH + (WIDTH * 16 + 16) + (16 * LAYERS * 2 * WIDTH + LAYERS * 2 * WIDTH),
+        ),
+    ],
+)
+def test_what_is_trained_is_counted(
+    model: dict[str, Any], method: dict[str, Any], count: int
+) -> None:
+    """Nothing of the model itself, and new weights are drawn by the job's seed alone."""
+    one, same, other = (tuned(model, method, seed=seed) for seed in (1, 1, 2))
+
+    assert trained(one) == count
+    pairs = zip(one.named_parameters(), same.parameters(), strict=True)
+    assert all(torch.equal(p, q) for (_, p), q in pairs)
+    if method["name"] in ("prompt", "prefix", "lora"):  # (IA)3 begins with ones
+        drawn = zip(one.parameters(), other.parameters(), strict=True)
+        assert not all(torch.equal(p, q) for p, q in drawn)
+
+
+@pytest.mark.parametrize("model", [DECODER, SEQ2SEQ], ids=["decoder", "seq2seq"])
+@pytest.mark.parametrize("name", ["ia3", "prompt", "prefix"])
+def test_scores_see_the_method_and_nothing_else(model: dict[str, Any], name: str) -> None:
+    """Not what shares a batch; moving what is trained moves the scores."""
+    form = FORMS[model["family"]]
+    data = prepare(
+        encoder_of(form).encode, INPUTS, OUTPUTS, train_outputs=[], known_labels=[], form=form
+    )
+    module = tuned(model, {"name": name})
+    cpu = torch.device("cpu")
+    with torch.no_grad():
+        together = score(module, data, range(2), pad_id=PAD, device=cpu)
+        (alone,) = score(module, data, range(1), pad_id=PAD, device=cpu)
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.linspace(-1, 1, parameter.numel()).reshape(parameter.shape))
+        (moved,) = score(module, data, range(1), pad_id=PAD, device=cpu)
+
+    assert alone.nll == pytest.approx(together[0].nll, rel=1e-5)
+    assert abs(moved.nll - alone.nll) > 1e-3
+
+
+def test_own_tokens_need_positions() -> None:
+    """They are refused at submission with what is left, and by the worker."""
+    task = TaskSpec.model_validate({"name": "tsv", "path": "x", "max_length": 120})
+    model = ModelSpec.model_validate(DECODER)
+
+    def found(method: dict[str, Any]) -> list[str]:
+        return [f.fix for f in check_length(task, model, SPEC.validate_python(method))]
+
+    assert found({"name": "prompt", "tokens": 8}) == []
+    (fix,) = found({"name": "prefix", "tokens": 20})
+    assert fix.startswith("write at most 108,")
+    with pytest.raises(Misconfigured, match="positions"):
+        load_model(model, source=None, tokenizer=TOKENIZER, max_length=140)
