@@ -43,6 +43,9 @@ class Architecture:
     lora_targets: tuple[str, ...]  # what LoRA adapts by default
     ia3_targets: tuple[str, ...]  # whose outputs (IA)3 scales: keys and values …
     ia3_inner: tuple[str, ...]  # … but of these, the ends of feed-forwards, the inputs
+    attention_ends: tuple[str, ...]  # the last linear layer of each attention
+    inner_firsts: tuple[str, ...]  # a first one of each feed-forward network, whichever it has
+    inner_last: str  # and its last one
     reserved: Mapping[str, str] = field(default_factory=lambda: _RESERVED)  # key -> who sets it
 
 
@@ -98,6 +101,9 @@ GPT2 = Architecture(
     lora_targets=("c_attn",),
     ia3_targets=("c_attn", "mlp.c_proj"),
     ia3_inner=("mlp.c_proj",),
+    attention_ends=("attn.c_proj",),
+    inner_firsts=("c_fc",),
+    inner_last="mlp.c_proj",
 )
 
 LLAMA = Architecture(
@@ -127,6 +133,9 @@ LLAMA = Architecture(
     lora_targets=("q_proj", "v_proj"),
     ia3_targets=("k_proj", "v_proj", "down_proj"),
     ia3_inner=("down_proj",),
+    attention_ends=("o_proj",),
+    inner_firsts=("gate_proj",),
+    inner_last="down_proj",
 )  # fmt: skip
 
 OPT = Architecture(
@@ -149,6 +158,9 @@ OPT = Architecture(
     lora_targets=("q_proj", "v_proj"),
     ia3_targets=("k_proj", "v_proj", "fc2"),
     ia3_inner=("fc2",),
+    attention_ends=("out_proj",),
+    inner_firsts=("fc1",),
+    inner_last="fc2",
 )
 
 BLOOM = Architecture(
@@ -169,6 +181,9 @@ BLOOM = Architecture(
     lora_targets=("query_key_value",),
     ia3_targets=("query_key_value", "dense_4h_to_h"),
     ia3_inner=("dense_4h_to_h",),
+    attention_ends=("self_attention.dense",),
+    inner_firsts=("dense_h_to_4h",),
+    inner_last="dense_4h_to_h",
 )
 
 T5 = Architecture(
@@ -195,6 +210,9 @@ T5 = Architecture(
     lora_targets=("q", "v"),
     ia3_targets=("k", "v", "wo"),
     ia3_inner=("wo",),
+    attention_ends=("SelfAttention.o", "EncDecAttention.o"),
+    inner_firsts=("wi", "wi_0"),
+    inner_last="wo",
     reserved={**_RESERVED, "decoder_start_token_id": _FROM_TOKENIZER},
 )
 
@@ -215,6 +233,9 @@ METHOD_FAMILIES: Mapping[str, frozenset[str]] = {
     "ia3": frozenset({"decoder", "seq2seq"}),
     "prompt": frozenset({"decoder", "seq2seq"}),
     "prefix": frozenset({"decoder", "seq2seq"}),
+    "bitfit": frozenset({"decoder", "seq2seq"}),
+    "adapter": frozenset({"decoder", "seq2seq"}),
+    "parallel_adapter": frozenset({"decoder", "seq2seq"}),
 }
 
 

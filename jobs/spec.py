@@ -21,10 +21,13 @@ from jobs.names import check_job_name
 from jobs.specs.base import SpecModel
 from jobs.specs.command import CommandSpec
 from jobs.specs.method import (
+    AdapterSpec,
+    BitfitSpec,
     FullSpec,
     Ia3Spec,
     LoraSpec,
     MethodSpec,
+    ParallelAdapterSpec,
     PrefixSpec,
     PromptSpec,
     SubsetSpec,
@@ -36,6 +39,8 @@ from jobs.specs.task import TaskSpec
 from jobs.specs.train import EngineSpec, TrainSpec
 
 __all__ = [
+    "AdapterSpec",
+    "BitfitSpec",
     "CommandSemantic",
     "CommandSpec",
     "EngineSpec",
@@ -47,6 +52,7 @@ __all__ = [
     "LoraSpec",
     "MethodSpec",
     "ModelSpec",
+    "ParallelAdapterSpec",
     "PrefixSpec",
     "PromptSpec",
     "RehearsalSpec",

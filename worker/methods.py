@@ -7,8 +7,19 @@ from typing import Any
 
 import torch
 
-from jobs.catalog import ARCHITECTURES
-from jobs.spec import Ia3Spec, LoraSpec, MethodSpec, PrefixSpec, PromptSpec, SubsetSpec
+from jobs.catalog import ARCHITECTURES, Architecture
+from jobs.spec import (
+    AdapterSpec,
+    BitfitSpec,
+    Ia3Spec,
+    LoraSpec,
+    MethodSpec,
+    ParallelAdapterSpec,
+    PrefixSpec,
+    PromptSpec,
+    SubsetSpec,
+)
+from worker.adapters import add_after, add_beside, add_biases
 from worker.failures import Misconfigured
 
 
@@ -88,6 +99,48 @@ def _prefix(model: Any, method: PrefixSpec) -> Any:
     return get_peft_model(model, config)
 
 
+def _bitfit(model: Any, method: BitfitSpec) -> Any:
+    if method.create:
+        add_biases(model)
+    biases = 0
+    for name, parameter in model.named_parameters():
+        is_bias = name.rpartition(".")[2] == "bias"
+        parameter.requires_grad_(requires_grad=is_bias)
+        biases += is_bias
+    if not biases:
+        kind = model.config.model_type
+        raise Misconfigured(f"method bitfit: {kind} has no biases; method.create: true makes some")
+    return model
+
+
+def _adapter(model: Any, method: AdapterSpec) -> Any:
+    known = _known(model, method.name)
+    _freeze(model)
+    add_after(model, (*known.attention_ends, known.inner_last), method.rank)
+    return model
+
+
+def _parallel_adapter(model: Any, method: ParallelAdapterSpec) -> Any:
+    known = _known(model, method.name)
+    _freeze(model)
+    add_beside(model, known.inner_firsts, known.inner_last, method.rank, scale=method.scale)
+    return model
+
+
+def _known(model: Any, method: str) -> Architecture:
+    kind = model.config.model_type
+    if kind not in ARCHITECTURES:
+        raise Misconfigured(
+            f"method {method} knows no modules of {kind}; it knows {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[kind]
+
+
+def _freeze(model: torch.nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.requires_grad_(requires_grad=False)
+
+
 def _task_type(model: Any) -> str:
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
@@ -129,4 +182,7 @@ METHODS: dict[str, Callable[[Any, Any], Any]] = {
     "ia3": _ia3,
     "prompt": _prompt,
     "prefix": _prefix,
+    "bitfit": _bitfit,
+    "adapter": _adapter,
+    "parallel_adapter": _parallel_adapter,
 }

@@ -60,8 +60,38 @@ class PrefixSpec(SpecModel):
     projection_size: PositiveInt | None = None  # None: the model's own width
 
 
+class BitfitSpec(SpecModel):
+    """BitFit (Ben Zaken et al. 2022, arXiv 2106.10199): biases alone are trained."""
+
+    name: Literal["bitfit"]
+    create: bool = False  # give linear layers that have no bias one
+
+
+class AdapterSpec(SpecModel):
+    """Adapters after attention and feed-forward (Houlsby et al. 2019, arXiv 1902.00751)."""
+
+    name: Literal["adapter"]
+    rank: PositiveInt = 8  # of the bottleneck
+
+
+class ParallelAdapterSpec(SpecModel):
+    """Adapters beside the feed-forward network (He et al. 2022, arXiv 2110.04366)."""
+
+    name: Literal["parallel_adapter"]
+    rank: PositiveInt = 8
+    scale: PositiveFloat = 1.0
+
+
 MethodSpec = Annotated[
-    LoraSpec | FullSpec | SubsetSpec | Ia3Spec | PromptSpec | PrefixSpec,
+    LoraSpec
+    | FullSpec
+    | SubsetSpec
+    | Ia3Spec
+    | PromptSpec
+    | PrefixSpec
+    | BitfitSpec
+    | AdapterSpec
+    | ParallelAdapterSpec,
     Field(discriminator="name"),
 ]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +29,32 @@ METHODS: dict[str, dict[str, Any]] = {
     "ia3": {"method": {"name": "ia3"}, "train__lr": 0.1},
     "prompt": {"method": {"name": "prompt", "tokens": 4}, "train__lr": 0.3},
     "prefix": {"method": {"name": "prefix", "tokens": 4}, "train__lr": 0.1},
+    "bitfit": {"method": {"name": "bitfit", "create": True}},
+    "adapter": {"method": {"name": "adapter", "rank": 4}},
+    "parallel": {"method": {"name": "parallel_adapter", "rank": 4, "scale": 2.0}},
     "projected": {
         "method": {"name": "prefix", "tokens": 4, "projection": True, "projection_size": 16}
     },
 }
-# lora, full and subset on decoders: test_exactness.py
+STAGES = (0, 1, 2, 3)
+# Each method and each family in CI; `scripts/proof methods` runs every cell.
 CELLS = [
     ("seq2seq", "lora", 0),
     ("seq2seq", "lora", 3),
-    ("seq2seq", "full", 0),
     ("seq2seq", "full", 3),
     ("seq2seq", "subset", 2),
     ("seq2seq", "ia3", 0),
     ("seq2seq", "prompt", 0),
     ("seq2seq", "prefix", 0),
+    ("seq2seq", "bitfit", 1),
+    ("seq2seq", "adapter", 3),
     ("decoder", "ia3", 2),
     ("decoder", "prompt", 0),
-    ("decoder", "prefix", 0),
     ("decoder", "projected", 0),
+    ("decoder", "parallel", 3),
 ]
+if os.environ.get("ORCH_ALL_METHODS"):
+    CELLS = list(itertools.product(FAMILIES, METHODS, STAGES))
 
 
 @pytest.mark.parametrize(("family", "method", "stage"), CELLS)

@@ -17,14 +17,9 @@ from jobs.matrix import MAX_CELLS, blocks, outline
 from jobs.spec import (
     CommandSpec,
     EngineSpec,
-    FullSpec,
-    Ia3Spec,
-    LoraSpec,
+    MethodSpec,
     ModelSpec,
-    PrefixSpec,
-    PromptSpec,
     Run,
-    SubsetSpec,
     TaskSpec,
     TrainSpec,
 )
@@ -111,7 +106,7 @@ def all_fields() -> dict[str, Any]:
         "rehearsal": outline.Rehearsal, "command": CommandSpec,
     }  # fmt: skip
     found = {key: value for name, kind in named.items() for key, value in fields(kind, f"{name}.")}
-    for kind in (FullSpec, LoraSpec, SubsetSpec, Ia3Spec, PromptSpec, PrefixSpec):
+    for kind in get_args(get_args(MethodSpec)[0]):
         found |= dict(fields(kind, "method."))
     run = dict(fields(Run, ""))
     run.pop("rehearsal")  # a matrix writes its own form of it, checked above

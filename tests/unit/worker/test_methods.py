@@ -8,6 +8,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from jobs.catalog import ARCHITECTURES
 from jobs.matrix.checks_run import check_length
 from jobs.spec import MethodSpec, ModelSpec, TaskSpec
 from tests.unit.worker.test_forms import FORMS, INPUTS, OUTPUTS, PAD, TOKENIZER, encoder_of
@@ -17,6 +18,7 @@ from worker.methods import apply_method
 from worker.models import load_model
 
 LAYERS, WIDTH, INNER = 2, 64, 256  # of both tiny models, but for T5's inner width
+BOTTLENECK = 2 * 8 * WIDTH + 8 + WIDTH
 DECODER = {"family": "decoder", "config": {}}
 SEQ2SEQ = {"family": "seq2seq", "config": {"d_ff": INNER}}
 SPEC = TypeAdapter[Any](MethodSpec)
@@ -52,6 +54,18 @@ def trained(model: Any) -> int:
             {"name": "prefix", "tokens": 5, "projection": True, "projection_size": 16},
             5 * WIDTH + (WIDTH * 16 + 16) + (16 * LAYERS * 2 * WIDTH + LAYERS * 2 * WIDTH),
         ),
+        # a layer: attention's 192 and 64, the feed-forward's 256 and 64, two norms; a last norm
+        (DECODER, {"name": "bitfit"}, LAYERS * (4 * WIDTH + INNER + WIDTH + 2 * WIDTH) + WIDTH),
+        # q, k, v, o of three attentions, wi and wo of two feed-forwards; T5's norms have no bias
+        (
+            SEQ2SEQ,
+            {"name": "bitfit", "create": True},
+            LAYERS * (3 * 4 * WIDTH + 2 * (INNER + WIDTH)),
+        ),
+        (DECODER, {"name": "adapter", "rank": 8}, LAYERS * 2 * BOTTLENECK),
+        (SEQ2SEQ, {"name": "adapter", "rank": 8}, LAYERS * 5 * BOTTLENECK),
+        (DECODER, {"name": "parallel_adapter", "rank": 8}, LAYERS * BOTTLENECK),
+        (SEQ2SEQ, {"name": "parallel_adapter", "rank": 8}, LAYERS * 2 * BOTTLENECK),
     ],
 )
 def test_what_is_trained_is_counted(
@@ -63,20 +77,22 @@ def test_what_is_trained_is_counted(
     assert trained(one) == count
     pairs = zip(one.named_parameters(), same.parameters(), strict=True)
     assert all(torch.equal(p, q) for (_, p), q in pairs)
-    if method["name"] in ("prompt", "prefix", "lora"):  # (IA)3 begins with ones
+    if method["name"] not in ("ia3", "bitfit"):  # these begin with ones, respectively zeros
         drawn = zip(one.parameters(), other.parameters(), strict=True)
         assert not all(torch.equal(p, q) for p, q in drawn)
 
 
 @pytest.mark.parametrize("model", [DECODER, SEQ2SEQ], ids=["decoder", "seq2seq"])
-@pytest.mark.parametrize("name", ["ia3", "prompt", "prefix"])
+@pytest.mark.parametrize(
+    "name", ["ia3", "prompt", "prefix", "adapter", "parallel_adapter", "bitfit"]
+)
 def test_scores_see_the_method_and_nothing_else(model: dict[str, Any], name: str) -> None:
     """Not what shares a batch; moving what is trained moves the scores."""
     form = FORMS[model["family"]]
     data = prepare(
         encoder_of(form).encode, INPUTS, OUTPUTS, train_outputs=[], known_labels=[], form=form
     )
-    module = tuned(model, {"name": name})
+    module = tuned(model, {"name": name} | ({"create": True} if name == "bitfit" else {}))
     cpu = torch.device("cpu")
     with torch.no_grad():
         together = score(module, data, range(2), pad_id=PAD, device=cpu)
@@ -88,6 +104,28 @@ def test_scores_see_the_method_and_nothing_else(model: dict[str, Any], name: str
 
     assert alone.nll == pytest.approx(together[0].nll, rel=1e-5)
     assert abs(moved.nll - alone.nll) > 1e-3
+
+
+def test_biases_that_are_not_there_are_made_on_demand_only() -> None:
+    """T5 has none: that is said, and nothing is trained by accident."""
+    with pytest.raises(Misconfigured, match=r"method\.create: true"):
+        tuned(SEQ2SEQ, {"name": "bitfit"})
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("name", ["ia3", "adapter", "parallel_adapter"])
+def test_every_architecture_has_the_places(architecture: str, name: str) -> None:
+    """Each layer gets its adapters: one beside, two after (T5's decoder three)."""
+    known = ARCHITECTURES[architecture]
+    model = {"family": known.family, "architecture": architecture, "config": {}}
+    module = tuned(model, {"name": name})
+
+    places = sum(
+        part.endswith(("down.weight", "ia3_l.default")) for part, _ in module.named_parameters()
+    )
+    each = {"ia3": len(known.ia3_targets), "adapter": 2, "parallel_adapter": 1}[name]
+    t5 = {"ia3": LAYERS * 3 * 2 + 2 * LAYERS, "adapter": LAYERS * 5, "parallel_adapter": 2 * LAYERS}
+    assert places == (t5[name] if architecture == "t5" else LAYERS * each)
 
 
 def test_own_tokens_need_positions() -> None:
