@@ -22,7 +22,6 @@ from orchestrator.cli.session import (
 )
 
 if TYPE_CHECKING:
-    from jobs.errors import Problem
     from jobs.matrix import Matrix
     from jobs.spec import JobSpec
     from orchestrator.checkpoint_space import CheckpointSpace
@@ -89,29 +88,23 @@ def submit(
     _check_options(dry_run=dry_run, wait=wait, timeout=timeout)
     home = state_home(site)
     chosen = choose_backend(home, backend, site, slots=slots)
+    asked = (matrices, overrides or (), chosen.worker_site)
     if dry_run:
-        loaded = load_here(
-            matrices, overrides or (), chosen.worker_site, profile=profile, absent_ok=True
-        )
-        missing = [problem for matrix in loaded for problem in matrix.missing]
-        _show_plan(plan_only(home, loaded), chosen, missing, prune=prune, as_json=as_json)
+        loaded = load_here(*asked, profile=profile, absent_ok=True)
+        _show_plan(plan_only(home, loaded), chosen, loaded, prune=prune, as_json=as_json)
         return
-    loaded, _ = load_fetched(
-        matrices, overrides or (), chosen.worker_site, profile=profile, offline=offline
-    )
+    loaded, _ = load_fetched(*asked, profile=profile, offline=offline)
     remember(chosen)
     service = open_with(chosen)
     earlier = service.rows(None)
-    before = {row.id for row in earlier}
     planned = service.plan(loaded)
     space = _space(planned, chosen)
     _say_space(space)
     _say_deadlines(planned, chosen, earlier)
     _say_changes(planned, prune=prune, yes=yes)
     report = service.submit(loaded, prune=prune)
-    _say_submitted(service, report, chosen, loaded, as_json=as_json, known=before)
-    code = _outcome(report)
-    fields: dict[str, Any] = {}
+    _say_submitted(service, report, chosen, loaded, as_json=as_json, earlier=earlier)
+    code, fields = _outcome(report), dict[str, Any]()
     if wait:
         from orchestrator.cli.follow import wait_and_show
 
@@ -136,13 +129,14 @@ def _check_options(*, dry_run: bool, wait: bool, timeout: float | None) -> None:
 
 
 def _show_plan(
-    plan: Plan, chosen: Chosen, missing: Sequence[Problem], *, prune: bool, as_json: bool
+    plan: Plan, chosen: Chosen, loaded: Sequence[Matrix], *, prune: bool, as_json: bool
 ) -> None:
     from orchestrator.views.documents import plan_document
     from orchestrator.views.missing import missing_lines
     from orchestrator.views.plan import PLAN_LIMIT, change_lines, plan_line, plan_table
     from orchestrator.views.text import clean
 
+    missing = [problem for matrix in loaded for problem in matrix.missing]
     space = _space(plan, chosen)
     if as_json:
         backend = {"name": chosen.name, "reason": chosen.reason}
@@ -241,11 +235,12 @@ def _say_submitted(
     matrices: Sequence[Matrix],
     *,
     as_json: bool,
-    known: set[str],
+    earlier: Sequence[JobRow],
 ) -> None:
     from orchestrator.views import plan as view
     from orchestrator.views.text import clean
 
+    known = {row.id for row in earlier}
     rows = [row for row in service.rows(None) if row.id in known]
     names = ", ".join(dict.fromkeys(clean(matrix.name) for matrix in matrices))
     line = f"{names}: {view.plan_line(report.plan, rows)}"

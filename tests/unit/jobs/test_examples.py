@@ -75,7 +75,8 @@ def test_every_architecture_is_described(name: str) -> None:
     )
     expected = []
     for key, limits in architecture.keys.items():
-        default = "false" if limits.default is False else limits.default
+        flag = isinstance(limits.default, bool)
+        default = str(limits.default).lower() if flag else limits.default
         expected.append(key if default is None else f"{key} {default}")
 
     assert " ".join(keys.split()) == ", ".join(expected)
