@@ -15,6 +15,7 @@ from orchestrator.views.palette import STYLES
 from orchestrator.views.table import Cell, Column, Table
 
 _WIDE = 104
+_MOST_AXES = 8
 _SPREADSHEET_FORMULA = ("=", "+", "-", "@")
 
 
@@ -35,6 +36,19 @@ def axis_keys(rows: Sequence[ResultRow]) -> list[str]:
     return [key for key in keys if len({repr(row.axes.get(key)) for row in rows}) > 1]
 
 
+def _shown_keys(rows: Sequence[ResultRow]) -> list[str]:
+    """Return the keys that a table has room for.
+
+    Jobs of several methods or families have dozens of keys, each for some of them: then it is
+    those that all have, which the names of methods and models are among. CSV has every key.
+    """
+    keys = axis_keys(rows)
+    if len(keys) <= _MOST_AXES:
+        return keys
+    common = [key for key in keys if all(row.axes.get(key) is not None for row in rows)]
+    return common[:_MOST_AXES]
+
+
 def result_table(
     rows: Sequence[ResultRow], *, width: int | None, ran: Mapping[str, Fidelity] | None = None
 ) -> Table:
@@ -43,7 +57,7 @@ def result_table(
     `ran`: where the attempts of each job ran, by id, where that is asked for.
     """
     wide = width is None or width >= _WIDE
-    keys, metrics = axis_keys(rows), _metric_names(rows, "test")
+    keys, metrics = _shown_keys(rows), _metric_names(rows, "test")
     metrics = [name for name in metrics if "." not in name]  # those of groups: CSV and pivots
     titles = short_titles(keys) if width is not None else keys
     named = wide or not keys  # on a narrow terminal the axes say which job it is

@@ -49,6 +49,18 @@ def test_equal_tails_of_keys_stay_apart() -> None:
     assert "method.size" in title
 
 
+def test_jobs_of_many_kinds_show_what_they_all_have() -> None:
+    """Dozens of columns, each for some of the jobs, would hide the metrics; CSV has them all."""
+    one = {"method.name": "lora", **{f"method.a{n}": n for n in range(6)}, "method.b0": None}
+    two = {"method.name": "prefix", **{f"method.b{n}": n for n in range(6)}}
+    rows = [result(1, axes=one), result(2, axes=two)]
+
+    title, *_ = plain_lines(result_table(rows, width=None))
+
+    assert title.split()[:3] == ["JOB", "method.name", "STATE"]
+    assert "method.a5" in results_csv(rows)
+
+
 def test_missing_results_are_counted() -> None:
     """A reader must not take a partial table for a whole one."""
     assert missing_line([result(1), result(2, S.RUNNING)]) == "1 job of 2 without result"
