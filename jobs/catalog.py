@@ -31,7 +31,7 @@ class ConfigKey:
 class Architecture:
     """A model class that can be built from a configuration with random weights.
 
-    Keys and names of modules are those of transformers.
+    Keys and names of modules are those of transformers; `#` stands for a layer's number.
     """
 
     name: str
@@ -216,26 +216,59 @@ T5 = Architecture(
     reserved={**_RESERVED, "decoder_start_token_id": _FROM_TOKENIZER},
 )
 
-ARCHITECTURES: Mapping[str, Architecture] = {a.name: a for a in (GPT2, LLAMA, OPT, BLOOM, T5)}
+BERT = Architecture(
+    name="bert",
+    family="encoder",
+    keys={
+        "num_hidden_layers": _size(2),
+        "hidden_size": _size(64),
+        "num_attention_heads": _size(4),
+        "intermediate_size": _size(128),
+        "max_position_embeddings": _size(128),
+        "hidden_act": _activation("gelu"),
+        "hidden_dropout_prob": _share(0.1),
+        "attention_probs_dropout_prob": _share(0.1),
+        "layer_norm_eps": _small(1e-12),
+        "initializer_range": _small(0.02),
+    },
+    multiples=(("hidden_size", "num_attention_heads"),),
+    positions="max_position_embeddings",
+    linear_modules=("query", "key", "value", "dense"),
+    lora_targets=("query", "value"),
+    ia3_targets=("key", "value", "#.output.dense"),
+    ia3_inner=("#.output.dense",),
+    attention_ends=("attention.output.dense",),
+    inner_firsts=("intermediate.dense",),
+    inner_last="#.output.dense",
+)
+
+ARCHITECTURES: Mapping[str, Architecture] = {a.name: a for a in (GPT2, LLAMA, OPT, BLOOM, T5, BERT)}
 # family -> of a bare `config`
-DEFAULT_ARCHITECTURE: Mapping[str, str] = {"decoder": "gpt2", "seq2seq": "t5"}
+DEFAULT_ARCHITECTURE: Mapping[str, str] = {
+    "decoder": "gpt2",
+    "seq2seq": "t5",
+    "encoder": "bert",
+}
 
 FAMILIES = ("decoder", "seq2seq", "encoder")
 SCHEDULES = ("linear", "cosine", "constant")
-TASKS = ("tsv", "jsonl", *KNOWN_TASKS)
+TASKS = ("tsv", "jsonl", "instruct", "superni", "plugin", *KNOWN_TASKS)
 SPLITS = ("train", "dev", "test")
 
 # method -> families that the worker can train with it. An absent pair is refused at submission.
+_ALL = frozenset(FAMILIES)
 METHOD_FAMILIES: Mapping[str, frozenset[str]] = {
-    "lora": frozenset({"decoder", "seq2seq"}),
-    "full": frozenset({"decoder", "seq2seq"}),
-    "subset": frozenset({"decoder", "seq2seq"}),
-    "ia3": frozenset({"decoder", "seq2seq"}),
-    "prompt": frozenset({"decoder", "seq2seq"}),
-    "prefix": frozenset({"decoder", "seq2seq"}),
-    "bitfit": frozenset({"decoder", "seq2seq"}),
-    "adapter": frozenset({"decoder", "seq2seq"}),
-    "parallel_adapter": frozenset({"decoder", "seq2seq"}),
+    "lora": _ALL,
+    "full": _ALL,
+    "subset": _ALL,
+    "ia3": _ALL,
+    "prompt": _ALL,
+    "prefix": frozenset({"decoder", "seq2seq"}),  # an encoder keeps no keys and values
+    "bitfit": _ALL,
+    "adapter": _ALL,
+    "parallel_adapter": _ALL,
+    "compacter": _ALL,
+    "apet": _ALL,
 }
 
 

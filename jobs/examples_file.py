@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import string
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from jobs.example import BadRow
 from jobs.names import printable
 from jobs.specs.task import TaskSpec
-
-
-class BadRow(ValueError):
-    """A file cannot be read as the task says; the message names file and row, `fix` what helps."""
-
-    def __init__(self, message: str, fix: str) -> None:
-        self.fix = fix
-        super().__init__(message)
 
 
 def read_examples(path: Path, data: bytes, task: TaskSpec) -> Iterator[tuple[str, str]]:
@@ -34,7 +28,8 @@ def read_examples(path: Path, data: bytes, task: TaskSpec) -> Iterator[tuple[str
             )
 
 
-def _lines(path: Path, data: bytes) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path, data: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are not empty, with their numbers. Raises `BadRow`."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -47,20 +42,20 @@ def _lines(path: Path, data: bytes) -> Iterator[tuple[int, str]]:
 
 def _read_tsv(path: Path, data: bytes, task: TaskSpec) -> Iterator[tuple[int, str, str]]:
     """Yield rows of a TSV; quotes are plain text."""
-    lines = _lines(path, data)
+    lines = text_lines(path, data)
     names = ["input", "output"]
-    first, second = 0, 1
+    fields = _fields(task)
     if task.header:
         number, line = next(lines, (1, ""))
         names = line.split("\t")
-        for field in (task.input_field, task.output_field):
+        for field in (*fields.values(), task.output_field):
             if names.count(field) != 1:
                 raise BadRow(
                     f"{path}:{number}: has no column {printable(field)} (or has it twice)",
                     f"columns: {', '.join(map(printable, names))}; set task.input_field and"
-                    " task.output_field",
+                    " task.output_field, or task.prompt",
                 )
-        first, second = names.index(task.input_field), names.index(task.output_field)
+    output = task.output_field if task.header else "output"
     for number, line in lines:
         columns = line.split("\t")
         if len(columns) != len(names):
@@ -69,23 +64,42 @@ def _read_tsv(path: Path, data: bytes, task: TaskSpec) -> Iterator[tuple[int, st
                 f" ({', '.join(names)})",
                 "write input, a tab, output; no header" if not task.header else "as the header",
             )
-        yield number, columns[first], columns[second]
+        row = dict(zip(names, columns, strict=True))
+        yield number, _source(task, fields, row), row[output]
 
 
 def _read_jsonl(path: Path, data: bytes, task: TaskSpec) -> Iterator[tuple[int, str, str]]:
     """Yield rows of a file with one JSON object a line."""
-    for number, line in _lines(path, data):
+    fields = _fields(task)
+    for number, line in text_lines(path, data):
         try:
             row = json.loads(line)
         except ValueError as error:
             raise BadRow(f"{path}:{number}: not JSON: {error}", "one object a line") from error
-        values = []
-        for field in (task.input_field, task.output_field):
+        for field in (*fields.values(), task.output_field):
             value = row.get(field) if isinstance(row, dict) else None
             if not isinstance(value, str):
                 raise BadRow(
                     f"{path}:{number}: {field!r} is not a string; see task.input_field",
-                    "set task.input_field and task.output_field",
+                    "set task.input_field and task.output_field, or task.prompt",
                 )
-            values.append(value)
-        yield number, values[0], values[1]
+        yield number, _source(task, fields, row), row[task.output_field]
+
+
+def _fields(task: TaskSpec) -> dict[str, str]:
+    """Return the fields of the prompt, and what they are called in the file."""
+    if not task.fills_prompt:
+        return {
+            "input": task.input_field if task.header or task.file_format == "jsonl" else "input"
+        }
+    return {name: task.input_field if name == "input" else name for name in task.prompt_fields}
+
+
+def _source(task: TaskSpec, fields: Mapping[str, str], row: Mapping[str, str]) -> str:
+    """Return the input, or the whole prompt where it has other fields than that."""
+    if not task.fills_prompt:
+        return row[fields["input"]]
+    return "".join(
+        text + (row[fields[name]] if name is not None else "")
+        for text, name, _, _ in string.Formatter().parse(task.prompt)
+    )

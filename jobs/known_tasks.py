@@ -13,10 +13,16 @@ from typing import Literal
 Metric = Literal[
     "accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman",
     "exact_match", "squad_em", "squad_f1", "rouge1", "rougeL",
+    "superni_em", "rouge1_bytes", "rougeL_bytes",
 ]  # fmt: skip
 
 LABEL_METRICS = frozenset({"accuracy", "f1", "macro_f1", "matthews", "pearson", "spearman"})
-TEXT_METRICS = frozenset({"exact_match", "squad_em", "squad_f1", "rouge1", "rougeL"})
+TEXT_METRICS = frozenset(
+    {
+        "exact_match", "squad_em", "squad_f1", "rouge1", "rougeL",
+        "superni_em", "rouge1_bytes", "rougeL_bytes",
+    }
+)  # fmt: skip
 ALWAYS = frozenset({"loss", "accuracy"})  # measured of every task
 
 

@@ -19,7 +19,7 @@ from jobs.poison import Death, find_poison
 from jobs.spec import RetrySpec
 
 # What comes after the last step has no growing step, so phases are ordered.
-PHASE_ORDER = {"evaluating": 1, "testing": 2, "finished": 3}
+PHASE_ORDER = {"evaluating": 1, "testing": 2, "testing_traditional": 3, "finished": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,16 @@ class SourceMissing(ValueError):
 
 
 class SourceAbsent(SourceMissing):
-    """Nothing is there at all: it may be on the machine where the matrix is submitted."""
+    """Nothing is there at all: it may be on the machine where the matrix is submitted.
+
+    `name`: of the file that is not in its directory.
+    """
+
+    def __init__(
+        self, message: str, fix: str, *, name: str = "", fetchable: HubRepo | None = None
+    ) -> None:
+        self.name = name
+        super().__init__(message, fix, fetchable=fetchable)
 
 
 def shipped_tasks() -> list[str]:

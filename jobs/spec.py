@@ -17,12 +17,15 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, NonNegativeInt, Tag, field_validator, model_validator
 
+from jobs.known_tasks import TEXT_METRICS
 from jobs.names import check_job_name
 from jobs.specs.base import SpecModel
 from jobs.specs.command import CommandSpec
 from jobs.specs.method import (
     AdapterSpec,
+    ApetSpec,
     BitfitSpec,
+    CompacterSpec,
     FullSpec,
     Ia3Spec,
     LoraSpec,
@@ -40,9 +43,11 @@ from jobs.specs.train import EngineSpec, TrainSpec
 
 __all__ = [
     "AdapterSpec",
+    "ApetSpec",
     "BitfitSpec",
     "CommandSemantic",
     "CommandSpec",
+    "CompacterSpec",
     "EngineSpec",
     "Family",
     "FullSpec",
@@ -100,6 +105,16 @@ class Semantic(SpecModel):
     def accumulation(self) -> int:
         """Micro-steps per step."""
         return self.train.global_batch // (self.micro_batch * self.engine.ranks)
+
+    @model_validator(mode="after")
+    def _family_can_answer(self) -> Semantic:
+        if self.model.family == "encoder" and self.task.new_tokens:
+            wanted = sorted(TEXT_METRICS.intersection(self.task.measured))
+            raise ValueError(
+                f"`model.family` encoder writes no text: metric {wanted[0]} needs decoder or"
+                " seq2seq"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Semantic:

@@ -49,7 +49,9 @@ def _wanted(specs: Iterable[JobSpec]) -> dict[str, tuple[Path, Sequence[str]]]:
 def code_names(spec: JobSpec) -> Sequence[str]:
     """Return the files and directories of a job's own code, as the matrix names them."""
     semantic = spec.semantic
-    return semantic.command.code if isinstance(semantic, CommandSemantic) else ()
+    if isinstance(semantic, CommandSemantic):
+        return semantic.command.code
+    return () if semantic.task.code is None else (semantic.task.code,)
 
 
 def _publish(

@@ -6,7 +6,7 @@ all names stay. An adapter begins as nothing, since its last layer is zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,16 +29,20 @@ class Bottleneck(nn.Module):
         return added
 
 
-def add_after(model: nn.Module, endings: Sequence[str], rank: int) -> int:
-    """Put an adapter after each module of these names (Houlsby et al. 2019, arXiv 1902.00751).
+def places(model: nn.Module, endings: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the names of the modules that end so, and the widths of what they give."""
+    return [(name, _width(module)) for name, module in _named(model, endings)]
 
-    Returns how many there are.
+
+def add_after(model: nn.Module, names: Iterable[str], make: Callable[[int], nn.Module]) -> None:
+    """Put an adapter after each of these modules (Houlsby et al. 2019, arXiv 1902.00751).
+
+    `make` returns the adapter of a width.
     """
-    found = list(_named(model, endings))
-    for module in found:
-        module.add_module("adapter", Bottleneck(_width(module), rank))
+    for name in names:
+        module = model.get_submodule(name)
+        module.add_module("adapter", make(_width(module)))
         module.register_forward_hook(_after)
-    return len(found)
 
 
 def add_beside(
@@ -48,7 +52,8 @@ def add_beside(
 
     It reads what the network's first layer reads, and adds to what its last one gives.
     """
-    entries, exits = list(_named(model, firsts)), list(_named(model, [last]))
+    entries = [module for _, module in _named(model, firsts)]
+    exits = [module for _, module in _named(model, [last])]
     if len(entries) != len(exits):
         return 0
     for first, end in zip(entries, exits, strict=True):
@@ -87,10 +92,20 @@ def _after(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) 
     return output + module.adapter(output)
 
 
-def _named(model: nn.Module, endings: Sequence[str]) -> Iterator[nn.Module]:
+def _named(model: nn.Module, endings: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
     for name, module in model.named_modules():
-        if any(f".{name}".endswith(f".{ending}") for ending in endings):
-            yield module
+        if any(_ends_with(name, ending) for ending in endings):
+            yield name, module
+
+
+def _ends_with(name: str, ending: str) -> bool:
+    """Tell whether the last parts of a dotted name are these; `#` is any number."""
+    wanted = ending.split(".")
+    parts = name.split(".")[-len(wanted) :]
+    return len(parts) == len(wanted) and all(
+        part.isdigit() if word == "#" else part == word
+        for part, word in zip(parts, wanted, strict=True)
+    )
 
 
 def _width(module: Any) -> int:

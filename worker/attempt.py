@@ -175,10 +175,20 @@ def valid_result(job: JobDir, spec: JobSpec) -> ResultRecord | None:
         result is None
         or result.job != spec.id
         or result.spec_digest != semantic_digest(spec.semantic)
-        or (isinstance(spec.semantic, Semantic) and result.steps != spec.semantic.train.steps)
+        or not _whole(result, spec)
     ):
         return None
     return result
+
+
+def _whole(result: ResultRecord, spec: JobSpec) -> bool:
+    """Tell whether the result is of all steps, or of fewer where the job may stop early."""
+    if not isinstance(spec.semantic, Semantic):
+        return True
+    train = spec.semantic.train
+    return result.steps == train.steps or (
+        train.early_stopping is not None and 0 < result.steps < train.steps
+    )
 
 
 def rank_timeout(site: WorkerSite, env: Mapping[str, str] = os.environ) -> float:

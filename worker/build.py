@@ -19,29 +19,25 @@ from worker.agreement import StopAgreement
 from worker.attempt import Attempt
 from worker.background import BackgroundSaves
 from worker.channel import Channel
-from worker.collate import Encoder
+from worker.code_snapshot import code_of
 from worker.committer import Committer
+from worker.data import Data, build_data
 from worker.engine import build_engine
-from worker.evaluation import prepare
 from worker.failures import Misconfigured
-from worker.forms import FORMS
+from worker.forms import smoothed
 from worker.machine import environment, prepare_machine, seed_everything
 from worker.methods import apply_method
 from worker.metrics import Curve
 from worker.models import load_model
-from worker.order import DataOrder
 from worker.preemption import Preemption
 from worker.progress import Progress
 from worker.rendezvous import bound_collectives, connect
 from worker.scratch import make_checkpoint_directory
-from worker.session import Data, Session
+from worker.session import Session
 from worker.snapshot import HostMemory, base_digest
-from worker.sources import model_source, tokenizer_source
+from worker.sources import model_source
 from worker.standing import Standing
 from worker.store_client import BoundedStore
-from worker.tasks import load_task
-from worker.vocabulary import load_tokenizer, vocabulary_digest
-from worker.writer import Writer
 
 # Ranks read and build at different speeds; only when training has begun is silence suspicious.
 START_PATIENCE = 5
@@ -64,15 +60,20 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
     )
     # Before the ranks meet: what is misconfigured, every rank finds out by itself.
     geometry = _geometry(attempt)
-    tokenizer, data = build_data(attempt)
-    model, base = build_model(attempt, tokenizer)
-    normalised = takes_num_items(model)
+    site = attempt.assignment.site
+    tokenizer, data = build_data(
+        semantic, spec.run, site, code=code_of(attempt.job, semantic.code_digest)
+    )
+    model, base = build_model(attempt, tokenizer, classes=data.classes)
+    normalised = not data.form.mean_loss and takes_num_items(model)
     hit("build.before_rendezvous")
     channel = _meet(attempt, progress, device)
     model = apply_method(model, semantic.method, seed=semantic.seed)
     base = base.model_copy(update={"digest": base_digest(model)})
     seed_everything(semantic.seed, attempt.layout.rank)
     engine = build_engine(model.to(device), semantic, attempt.claim.overrides, device=device)
+    if semantic.train.label_smoothing:
+        engine.criterion = smoothed(data.form, semantic.train.label_smoothing)
     bound_collectives(attempt.rank_timeout)
     if attempt.layout.rank == 0:
         purged = make_checkpoint_directory(attempt.job, attempt.assignment.site.scratch_root)
@@ -123,59 +124,7 @@ def _background(
     )
 
 
-def build_data(attempt: Attempt) -> tuple[Any, Data]:
-    """Return the tokenizer and the tokenised data."""
-    spec, site = attempt.spec, attempt.assignment.site
-    semantic = attempt.training
-    task = load_task(semantic.task, base_dir=spec.run.base_dir, data_root=site.data_root)
-    train = task.splits["train"]
-    tokenizer = load_tokenizer(
-        semantic.model.tokenizer,
-        path=tokenizer_source(
-            semantic.model, base_dir=spec.run.base_dir, models_root=site.models_root
-        ),
-        texts=(text for row in train for text in (row["input"], row["output"])),
-    )
-    form = FORMS[semantic.model.family]
-    encoder = Encoder(
-        tokenizer=tokenizer,
-        prompt=semantic.task.prompt,
-        max_length=semantic.task.max_length,
-        closes_prompt=form.closes_prompt,
-    )
-    samples = [encoder.encode(row["input"], row["output"]) for row in train]
-    labels, new_tokens = semantic.task.label_texts, semantic.task.new_tokens
-    writer = Writer(encoder=encoder, limit=new_tokens, form=form) if new_tokens else None
-    evaluations = {
-        split: prepare(
-            encoder.encode,
-            list(task.splits[split]["input"]),
-            list(task.splits[split]["output"]),
-            train_outputs=list(train["output"]),
-            known_labels=None if labels is None else list(labels.values()),
-            metrics=semantic.task.measured,
-            positive=semantic.task.positive_text,
-            form=form,
-            writer=writer,
-        )
-        for split in ("dev", "test")
-    }
-    order = DataOrder(
-        seed=semantic.seed, samples=len(samples), global_batch=semantic.train.global_batch
-    )
-    data = Data(
-        train=samples,
-        order=order,
-        evaluations=evaluations,
-        pad_id=tokenizer.pad_token_id,
-        form=form,
-        digest=task.digest,
-        vocabulary_digest=vocabulary_digest(tokenizer),
-    )
-    return tokenizer, data
-
-
-def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
+def build_model(attempt: Attempt, tokenizer: Any, *, classes: int) -> tuple[Any, Base]:
     """Return the base model and its identity, still without digest."""
     spec, site = attempt.spec, attempt.assignment.site
     semantic = attempt.training
@@ -186,6 +135,7 @@ def build_model(attempt: Attempt, tokenizer: Any) -> tuple[Any, Base]:
         source=source,
         tokenizer=tokenizer,
         max_length=semantic.task.max_length + virtual_tokens(semantic.method),
+        classes=classes,
     )
     # The digest says which weights; this says to people where they came from.
     name = model.path or f"config:{built.config.model_type}:{model.init_seed}"
@@ -200,8 +150,6 @@ def _commit(source: Path | str | None, revision: str | None) -> str | None:
 
 def takes_num_items(model: torch.nn.Module) -> bool:
     """Tell whether the model's loss can be divided by a given number of tokens."""
-    if getattr(model.config, "is_encoder_decoder", False):
-        return False  # T5 hands on what it does not know, and takes the mean all the same
     parameters = inspect.signature(model.forward).parameters.values()
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,6 +54,26 @@ class Encoder:
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassEncoder:
+    """Turns input texts and labels into samples of an encoder: the answer is a class's number."""
+
+    tokenizer: Any
+    prompt: str  # with {input}
+    max_length: int
+    classes: Mapping[str, int]  # answer -> number
+
+    def encode(self, source: str, output: str) -> Sample:
+        """Return the sample. A prompt that is too long loses its end."""
+        text = self.prompt.replace("{input}", source)
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        opens = [] if first is None else [first]
+        closes = [self.tokenizer.eos_token_id if last is None else last]
+        room = max(0, self.max_length - len(opens) - len(closes))
+        return Sample((*opens, *ids[:room], *closes), (self.classes[output],))
 
 
 def collate(

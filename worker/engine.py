@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,66 +25,13 @@ import torch.distributed as dist
 from jobs.contract.records import Overrides
 from jobs.geometry import BatchGeometry, batch_geometry
 from jobs.spec import Semantic
+from worker.engine_config import PERSISTENCE_THRESHOLD, engine_config
 from worker.snapshot.buffers import buffer_digests
 
-# Buckets bound the memory of a reduction, in elements; a smaller model needs smaller ones.
-MAX_BUCKET_ELEMENTS = 50_000_000
-# ZeRO-3 keeps parameters below this many elements whole on every rank (DeepSpeed's default).
 LOSS_WEIGHT = "loss_weight"  # of a micro-batch, where the model itself does not weigh it
-PERSISTENCE_THRESHOLD = 100_000
-
-
-def engine_config(
-    semantic: Semantic,
-    overrides: Overrides,
-    *,
-    trained_elements: int,
-    overlap: bool,
-    persistence_threshold: int = PERSISTENCE_THRESHOLD,
-) -> dict[str, Any]:
-    """Return DeepSpeed's configuration. Pure.
-
-    `trained_elements`: sum of the sizes of all trained parameters; `overlap`: reduce while the
-    backward pass still runs (pays on GPUs only).
-    """
-    geometry, train, layout = batch_geometry(semantic, overrides), semantic.train, semantic.engine
-    bucket = max(1, min(MAX_BUCKET_ELEMENTS, trained_elements))
-    zero: dict[str, Any] = {"stage": layout.zero_stage, "overlap_comm": overlap}
-    if layout.zero_stage:
-        zero |= {"reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
-    if layout.zero_stage == 3:
-        zero |= {
-            "stage3_prefetch_bucket_size": bucket,
-            "stage3_param_persistence_threshold": persistence_threshold,
-        }
-    config: dict[str, Any] = {
-        "train_batch_size": geometry.global_batch,
-        "train_micro_batch_size_per_gpu": geometry.micro_batch,
-        "gradient_accumulation_steps": geometry.accumulation,
-        "gradient_clipping": train.max_grad_norm,
-        "steps_per_print": 2**31,  # the loop has its own metrics
-        "wall_clock_breakdown": False,
-        "zero_optimization": zero,
-        "optimizer": {
-            "type": "AdamW",
-            "params": {
-                "torch_adam": True,  # nothing is compiled
-                # DeepSpeed warms some optimizers up with a step on zero gradients; at rate 0
-                # it changes no weight. `Engine.set_lr` gives the real rate before each step.
-                "lr": 0.0,
-                "betas": list(train.adam_betas),
-                "eps": train.adam_epsilon,
-                "weight_decay": train.weight_decay,
-            },
-        },
-    }
-    if layout.precision == "bf16":
-        # Stage 1: add each micro-step's gradient in fp32, not the window's sum in bf16.
-        config["bf16"] = {"enabled": True, "immediate_grad_update": True}
-        config["communication_data_type"] = "fp32"  # ranks add up unrounded gradients
-        if layout.zero_stage:  # at stage 0 DeepSpeed can only sum in the model's own type
-            config["data_types"] = {"grad_accum_dtype": "fp32"}
-    return config
+LOSS_SHARE = "loss_share"  # what a criterion's sum over a micro-batch is divided by
+# logits and labels of a micro-batch -> the sum of its labels' losses
+Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Engine:
@@ -108,6 +55,7 @@ class Engine:
         # True while other weights than the trained state are in the module (`snapshot.trained`).
         self.weights_borrowed = False
         self.initial_buffers: Mapping[str, str] = {}  # digests; set by `build_engine`
+        self.criterion: Criterion | None = None  # instead of the model's own loss
 
     @property
     def module(self) -> torch.nn.Module:
@@ -159,10 +107,12 @@ class Engine:
         """
         self.module.train()
         given = {key: value.to(self.device) for key, value in batch.items()}
-        weight = given.pop(LOSS_WEIGHT, None)
-        loss = self.deepspeed(**given).loss
-        if weight is not None:
-            loss = loss * weight
+        weight, share = given.pop(LOSS_WEIGHT, None), given.pop(LOSS_SHARE, None)
+        output = self.deepspeed(**given)
+        if share is not None and self.criterion is not None:
+            loss = self.criterion(output.logits, given["labels"]) / share
+        else:
+            loss = output.loss if weight is None else output.loss * weight
         self.deepspeed.backward(loss)
         self.deepspeed.step()
         return loss.detach().float()

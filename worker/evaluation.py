@@ -20,50 +20,15 @@ import torch
 from durable.faults import hit
 from worker.agreement import EvaluationAgreement
 from worker.channel import Channel
-from worker.collate import IGNORED, Sample
 from worker.engine import Engine
-from worker.forms import DECODER, Form
+from worker.evaluation_set import EvaluationSet, plan_batches
 from worker.kept_scores import KeptScores, Row, whole_batches
 from worker.scores import measure
+from worker.scoring import Scored, score
 from worker.snapshot.rng import capture_rng, restore_rng
-from worker.writer import Writer
 
-MAX_LABELS = 16  # up to this many different outputs a task counts as classification
 EVALUATION_SEED = 20_261_122
 log = logging.getLogger("orch")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationSet:
-    """A split, ready to be scored. `candidates[i]` are the answers tried for example i.
-
-    The gold answer is `gold[i]`, an index into them. Without labels it is the only one, and
-    accuracy counts the examples whose every answer token is the most likely one.
-    """
-
-    candidates: Sequence[Sequence[Sample]]
-    gold: Sequence[int]
-    texts: Sequence[Sequence[str]]
-    num_labels: int  # 0: no classification; gold may lie behind them
-    metrics: tuple[str, ...] = ()  # besides loss and accuracy
-    positive: str | None = None  # the answer that f1 is about
-    form: Form = DECODER
-    writer: Writer | None = None  # answers are generated
-    prompts: Sequence[Sequence[int]] = ()  # what they are generated after
-
-    def __len__(self) -> int:
-        return len(self.gold)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """One example's values."""
-
-    index: int
-    nll: float  # of the gold answer, summed over its tokens
-    tokens: int
-    correct: bool
-    prediction: str | None  # None: a wrong free-form answer is not generated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +170,26 @@ def summarise(scored: Sequence[Scored], *, expected: int) -> dict[str, float]:
 
 
 def measured(scored: Sequence[Scored], examples: EvaluationSet) -> dict[str, float]:
-    """Return the task's own metrics of the predictions. Pure."""
+    """Return the task's own metrics of the predictions, of the whole and of each group. Pure.
+
+    A group's metric is called `GROUP.METRIC`.
+    """
+    found = _measured_of(scored, examples)
+    members: dict[str, list[Scored]] = {}
+    for one, groups in zip(scored, examples.groups, strict=False):
+        for group in groups:
+            members.setdefault(group, []).append(one)
+    for group, some in sorted(members.items()):
+        for metric, value in _measured_of(some, examples).items():
+            found[f"{group}.{metric}"] = value
+    return found
+
+
+def _measured_of(scored: Sequence[Scored], examples: EvaluationSet) -> dict[str, float]:
     predictions = [s.prediction or "" for s in scored]
-    gold = [texts[place] for texts, place in zip(examples.texts, examples.gold, strict=True)]
+    right = [examples.right_answers(s.index) for s in scored]
     return {
-        metric: measure(metric, predictions, gold, positive=examples.positive)
+        metric: measure(metric, predictions, right, positive=examples.positive)
         for metric in examples.metrics
     }
 
@@ -233,111 +213,11 @@ def written(
         lockstep=lockstep,
         beat=beat,
     )
-    gold = [examples.texts[s.index][examples.gold[s.index]].strip() for s in found]
+    right = [[text.strip() for text in examples.right_answers(s.index)] for s in found]
     return [
-        replace(s, prediction=text, correct=text == answer)
-        for s, text, answer in zip(found, texts, gold, strict=True)
+        replace(s, prediction=text, correct=text in answers)
+        for s, text, answers in zip(found, texts, right, strict=True)
     ]
-
-
-def prepare(
-    encode: Callable[[str, str], Sample],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    *,
-    train_outputs: Sequence[str],
-    known_labels: Sequence[str] | None = None,
-    metrics: tuple[str, ...] = (),
-    positive: str | None = None,
-    form: Form = DECODER,
-    writer: Writer | None = None,
-) -> EvaluationSet:
-    """Return the set to score: with few different training outputs, all of them as labels.
-
-    `known_labels` are the labels whatever stands in the training data; a `writer` means there
-    are none.
-    """
-    labels = sorted(set(train_outputs if known_labels is None else known_labels))
-    if writer is not None or (known_labels is None and len(labels) > MAX_LABELS):
-        labels = []
-    candidates, gold, texts = [], [], []
-    for source, output in zip(inputs, outputs, strict=True):
-        tried = labels if output in labels else [*labels, output]
-        candidates.append([encode(source, answer) for answer in tried])
-        gold.append(tried.index(output))
-        texts.append(tried)
-    return EvaluationSet(
-        candidates=candidates,
-        gold=gold,
-        texts=texts,
-        num_labels=len(labels),
-        metrics=metrics,
-        positive=positive,
-        form=form,
-        writer=writer,
-        prompts=[writer.prompt(source) for source in inputs] if writer else (),
-    )
-
-
-def plan_batches(examples: EvaluationSet, sequences: int) -> Iterator[range]:
-    """Yield runs of examples with at most `sequences` candidates each (one example at least)."""
-    start = count = 0
-    for index, candidates in enumerate(examples.candidates):
-        if index > start and count + len(candidates) > sequences:
-            yield range(start, index)
-            start, count = index, 0
-        count += len(candidates)
-    if len(examples) > start:
-        yield range(start, len(examples))
-
-
-def score(
-    module: Any, examples: EvaluationSet, indices: range, *, pad_id: int, device: torch.device
-) -> list[Scored]:
-    """Return the values of a batch of examples."""
-    flat = [sample for index in indices for sample in examples.candidates[index]]
-    batch = {key: value.to(device) for key, value in examples.form.collate(flat, pad_id).items()}
-    labels = batch["labels"]
-    if examples.form.ahead:  # others need it to see what they have to predict after
-        del batch["labels"]
-    logits, labels = examples.form.aligned(module(**batch).logits, labels)
-    nll, exact = token_scores(logits.float(), labels)
-    scores, place = [], 0
-    for index in indices:
-        count, gold = len(examples.candidates[index]), examples.gold[index]
-        tried = nll[place : place + count]
-        if examples.num_labels:
-            best = min(range(examples.num_labels), key=tried.__getitem__)
-            correct = best == gold
-            prediction: str | None = examples.texts[index][best]
-        else:
-            correct = exact[place + gold]
-            prediction = examples.texts[index][gold] if correct else None
-        scores.append(
-            Scored(
-                index=index,
-                nll=tried[gold],
-                tokens=len(examples.candidates[index][gold].answer),
-                correct=correct,
-                prediction=prediction,
-            )
-        )
-        place += count
-    return scores
-
-
-def token_scores(logits: torch.Tensor, labels: torch.Tensor) -> tuple[list[float], list[bool]]:
-    """Return each sequence's summed answer NLL (float64) and whether argmax hits every token.
-
-    logits: (sequences, tokens, vocabulary); labels: (sequences, tokens), -100 where ignored.
-    """
-    answer = labels != IGNORED
-    targets = labels.masked_fill(~answer, 0)
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    nll = -(chosen.double() * answer).sum(-1)
-    hits = (logits.argmax(-1) == targets) | ~answer
-    return nll.tolist(), hits.all(-1).tolist()
 
 
 @contextmanager

@@ -31,14 +31,16 @@ from jobs.contract.records import (
     read_record,
 )
 from jobs.spec import JobSpec, Semantic, semantic_digest
+from worker.code_snapshot import code_of
+from worker.data import build_tokenizer, class_labels
 from worker.failures import Misconfigured
+from worker.forms import FORMS
 from worker.methods import apply_method
 from worker.models import OPTIONS, auto_class, load_model
 from worker.snapshot import decode_tensors, mapping_digest
 from worker.snapshot.files import MODEL, rank_path
-from worker.sources import model_source, tokenizer_source
+from worker.sources import model_source
 from worker.tasks import load_task
-from worker.vocabulary import load_tokenizer
 
 BASE = "base"  # the frozen model of an adapter, where nobody else has it
 Tensors = Mapping[str, torch.Tensor]
@@ -99,21 +101,24 @@ def _training(spec: JobSpec) -> Semantic:
     return spec.semantic
 
 
-def build(spec: JobSpec, site: WorkerSite) -> tuple[Any, Any, list[str]]:
+def build(job: JobDir, spec: JobSpec, site: WorkerSite) -> tuple[Any, Any, list[str]]:
     """Return the model as it is before training, the tokenizer, and some texts of the task."""
     semantic, base_dir = _training(spec), spec.run.base_dir
-    task = load_task(semantic.task, base_dir=base_dir, data_root=site.data_root)
-    train = task.splits["train"]
-    tokenizer = load_tokenizer(
-        semantic.model.tokenizer,
-        path=tokenizer_source(semantic.model, base_dir=base_dir, models_root=site.models_root),
-        texts=(text for row in train for text in (row["input"], row["output"])),
+    task = load_task(
+        semantic.task,
+        base_dir=base_dir,
+        data_root=site.data_root,
+        code=code_of(job, semantic.code_digest),
     )
+    train = task.splits["train"]
+    tokenizer = build_tokenizer(semantic, task, spec.run, site)
+    classes = len(class_labels(semantic, task)) if FORMS[semantic.model.family].classes else 0
     model = load_model(
         semantic.model,
         source=model_source(semantic.model, base_dir=base_dir, models_root=site.models_root),
         tokenizer=tokenizer,
         max_length=semantic.task.max_length,
+        classes=classes,
     )
     model = apply_method(model, semantic.method, seed=semantic.seed)
     return (
@@ -172,7 +177,7 @@ def export(job: JobDir, to: Path, *, weights: str, name: str | None, merge: bool
     spec = JobSpec.model_validate_json(job.spec.read_bytes())
     site = _site_of(job)
     tensors = trained_tensors(job, spec, weights=weights, name=name)
-    model, tokenizer, texts = build(spec, site)
+    model, tokenizer, texts = build(job, spec, site)
     put_in(model, tensors)
     adapter = hasattr(model, "peft_config") and not merge
     # A tokenizer of its own may have given the base rows that its published copy lacks.
@@ -183,7 +188,7 @@ def export(job: JobDir, to: Path, *, weights: str, name: str | None, merge: bool
         made = Path(folder) / "export"
         base = None
         if adapter:
-            base, _, _ = _plain(spec, site)
+            base, _, _ = _plain(job, spec, site)
             if own_base:
                 base.save_pretrained(made / BASE, safe_serialization=True)
         before = [_logits(model, tokenizer, text) for text in texts]
@@ -201,9 +206,9 @@ def export(job: JobDir, to: Path, *, weights: str, name: str | None, merge: bool
     return difference
 
 
-def _plain(spec: JobSpec, site: WorkerSite) -> tuple[Any, Any, list[str]]:
+def _plain(job: JobDir, spec: JobSpec, site: WorkerSite) -> tuple[Any, Any, list[str]]:
     """Return the frozen base model, without adapter."""
-    model, tokenizer, texts = build(spec, site)
+    model, tokenizer, texts = build(job, spec, site)
     base = model.unload() if can_merge(model) else model.get_base_model()
     return base, tokenizer, texts
 

@@ -30,7 +30,7 @@ def train(session: Session) -> None:
     losses = StepLosses(session)
     session.progress.phase("training")
     evaluate_if_pending(session, losses)
-    while standing.step < session.steps:
+    while standing.step < session.steps and not stops_early(session):
         stop_if_agreed(session, losses)
         step = standing.step + 1
         engine.set_lr(lr_at(session.semantic.train, step - 1))
@@ -44,6 +44,19 @@ def train(session: Session) -> None:
         if step % session.attempt.spec.run.save.every_steps == 0 and step < session.steps:
             save_periodically(session, losses)
     save_finally(session, losses)
+
+
+def stops_early(session: Session) -> bool:
+    """Tell whether dev has not become better for as many evaluations as the job waits.
+
+    A function of the best step and the step: a resumed run decides as the interrupted one.
+    """
+    train, standing = session.semantic.train, session.standing
+    if train.early_stopping is None or standing.best is None or standing.evaluation_pending:
+        return False
+    assert train.evaluate_every_steps is not None
+    waited = standing.step - standing.best.step
+    return waited >= train.early_stopping * train.evaluate_every_steps
 
 
 def save_finally(session: Session, losses: StepLosses) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ import torch
 from jobs.catalog import ARCHITECTURES, Architecture
 from jobs.spec import (
     AdapterSpec,
+    ApetSpec,
     BitfitSpec,
+    CompacterSpec,
     Ia3Spec,
     LoraSpec,
     MethodSpec,
@@ -19,7 +21,9 @@ from jobs.spec import (
     PromptSpec,
     SubsetSpec,
 )
-from worker.adapters import add_after, add_beside, add_biases
+from worker.adapters import Bottleneck, add_after, add_beside, add_biases, places
+from worker.apet import prepare as prepare_apet
+from worker.compacter import KroneckerBottleneck, new_rule
 from worker.failures import Misconfigured
 
 
@@ -30,7 +34,10 @@ def apply_method(model: torch.nn.Module, method: MethodSpec, *, seed: int) -> An
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return METHODS[method.name](model, method)
+        made = METHODS[method.name](model, method)
+    if made is model and _has_classes(model):
+        _train_head(model)  # peft's models do it themselves
+    return made
 
 
 def _full(model: Any, method: Any) -> Any:
@@ -63,8 +70,8 @@ def _ia3(model: Any, method: Ia3Spec) -> Any:
     known = ARCHITECTURES.get(model.config.model_type)
     config = IA3Config(
         task_type=_task_type(model),
-        target_modules=list(known.ia3_targets) if known else None,
-        feedforward_modules=list(known.ia3_inner) if known else None,
+        target_modules=_for_peft(model, known.ia3_targets) if known else None,
+        feedforward_modules=_for_peft(model, known.ia3_inner) if known else None,
         fan_in_fan_out=_is_transposed(model),
     )
     try:
@@ -74,6 +81,15 @@ def _ia3(model: Any, method: Ia3Spec) -> Any:
         raise Misconfigured(
             f"method.name ia3 does not know the modules of {kind}: {error}"
         ) from error
+
+
+def _for_peft(model: Any, endings: Sequence[str]) -> list[str]:
+    """Return endings as peft knows them; where `#` stands for a layer's number, whole names."""
+    return [
+        name
+        for ending in endings
+        for name in ([found for found, _ in places(model, [ending])] if "#" in ending else [ending])
+    ]
 
 
 def _prompt(model: Any, method: PromptSpec) -> Any:
@@ -116,7 +132,24 @@ def _bitfit(model: Any, method: BitfitSpec) -> Any:
 def _adapter(model: Any, method: AdapterSpec) -> Any:
     known = _known(model, method.name)
     _freeze(model)
-    add_after(model, (*known.attention_ends, known.inner_last), method.rank)
+    names = [name for name, _ in places(model, (*known.attention_ends, known.inner_last))]
+    add_after(model, names, lambda width: Bottleneck(width, method.rank))
+    return model
+
+
+def _compacter(model: Any, method: CompacterSpec) -> Any:
+    known = _known(model, method.name)
+    _freeze(model)
+    found = places(model, (*known.attention_ends, known.inner_last))
+    odd = next((width for _, width in found if width % method.blocks), None)
+    if odd is not None:
+        raise Misconfigured(f"method.blocks {method.blocks} does not divide the width {odd}")
+    rule = new_rule(method.blocks)
+    add_after(
+        model,
+        [name for name, _ in found],
+        lambda width: KroneckerBottleneck(width, method.rank, rule),
+    )
     return model
 
 
@@ -125,6 +158,13 @@ def _parallel_adapter(model: Any, method: ParallelAdapterSpec) -> Any:
     _freeze(model)
     add_beside(model, known.inner_firsts, known.inner_last, method.rank, scale=method.scale)
     return model
+
+
+def _apet(model: Any, method: ApetSpec) -> Any:
+    made, _ = prepare_apet(model, method, _known(model, method.name))
+    if made is not model and _has_classes(model):
+        _train_head(model)
+    return made
 
 
 def _known(model: Any, method: str) -> Architecture:
@@ -141,7 +181,21 @@ def _freeze(model: torch.nn.Module) -> None:
         parameter.requires_grad_(requires_grad=False)
 
 
+def _has_classes(model: Any) -> bool:
+    return type(model).__name__.endswith("ForSequenceClassification")
+
+
+def _train_head(model: Any) -> None:
+    """Train an encoder's classification head, whatever the method: it knows no class before."""
+    for name in ("pre_classifier", "classifier", "score"):
+        head = getattr(model, name, None)
+        if head is not None:
+            head.requires_grad_(requires_grad=True)
+
+
 def _task_type(model: Any) -> str:
+    if _has_classes(model):
+        return "SEQ_CLS"
     return "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
 
 
@@ -185,4 +239,6 @@ METHODS: dict[str, Callable[[Any, Any], Any]] = {
     "bitfit": _bitfit,
     "adapter": _adapter,
     "parallel_adapter": _parallel_adapter,
+    "compacter": _compacter,
+    "apet": _apet,
 }

@@ -6,7 +6,7 @@ safetensors only, no code from elsewhere, no network: a site mirrors what it all
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ from jobs.spec import ModelSpec
 from worker.failures import Misconfigured
 
 # What the pad and end ids are called is the tokenizer's to say; lengths are the task's.
-AUTO_CLASSES = {"decoder": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
+AUTO_CLASSES = {
+    "decoder": "AutoModelForCausalLM",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+    "encoder": "AutoModelForSequenceClassification",
+}
 OPTIONS: dict[str, Any] = {
     "local_files_only": True,
     "trust_remote_code": False,
@@ -28,20 +32,32 @@ _LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx", "seq_length")
 
 
 def load_model(
-    spec: ModelSpec, *, source: Path | str | None, tokenizer: Any, max_length: int
+    spec: ModelSpec,
+    *,
+    source: Path | str | None,
+    tokenizer: Any,
+    max_length: int,
+    classes: int = 0,
 ) -> torch.nn.Module:
     """Return the model in float32 on the CPU, with an embedding for every token.
 
-    `source` is what `sources.model_source` found, None for `spec.config`. Raises `Misconfigured`.
+    `source` is what `sources.model_source` found, None for `spec.config`; `classes`: of an
+    encoder's head, which is drawn from `init_seed` where the path has none of that size. Raises
+    `Misconfigured`.
     """
-    if spec.family not in AUTO_CLASSES:
-        known = ", ".join(sorted(AUTO_CLASSES))
-        raise Misconfigured(f"model.family {spec.family!r} cannot be trained yet; known: {known}")
-    model: Any = (
-        _with_seed(spec.init_seed, lambda: _from_config(spec, tokenizer))
-        if source is None
-        else _from_path(spec, source)
+    head = {"num_labels": classes} if classes else {}
+    model: Any = _with_seed(
+        spec.init_seed,
+        lambda: (
+            _from_config(spec, tokenizer, head)
+            if source is None
+            else _from_path(spec, source, head)
+        ),
     )
+    if classes:
+        model.config.problem_type = "single_label_classification"
+    if spec.dropout is not None:
+        _set_dropout(model, spec.dropout)
     _fit_embeddings(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.use_cache = False
@@ -53,6 +69,22 @@ def load_model(
             f"task.max_length {max_length} exceeds the model's {limit} positions: lower it"
         )
     return model
+
+
+def _set_dropout(model: torch.nn.Module, share: float) -> None:
+    """Set all dropouts: modules, and what attention keeps as a number of its own."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        for name in (
+            "dropout",
+            "attention_dropout",
+            "dropout_prob",
+            "dropout_rate",
+            "hidden_dropout",
+        ):
+            if type(getattr(module, name, None)) is float:
+                setattr(module, name, share)
 
 
 def _start_of(model: Any, tokenizer: Any) -> int:
@@ -69,10 +101,11 @@ def auto_class(family: str) -> Any:
     return getattr(import_module("transformers"), AUTO_CLASSES[family])
 
 
-def _from_path(spec: ModelSpec, source: Path | str) -> torch.nn.Module:
+def _from_path(spec: ModelSpec, source: Path | str, head: Mapping[str, int]) -> torch.nn.Module:
+    options = {**OPTIONS, **head, "ignore_mismatched_sizes": True} if head else OPTIONS
     try:
         model: torch.nn.Module = auto_class(spec.family).from_pretrained(
-            str(source), revision=spec.revision or "main", use_safetensors=True, **OPTIONS
+            str(source), revision=spec.revision or "main", use_safetensors=True, **options
         )
     except (OSError, ValueError, KeyError) as error:
         raise Misconfigured(
@@ -83,7 +116,7 @@ def _from_path(spec: ModelSpec, source: Path | str) -> torch.nn.Module:
     return model
 
 
-def _from_config(spec: ModelSpec, tokenizer: Any) -> torch.nn.Module:
+def _from_config(spec: ModelSpec, tokenizer: Any, head: Mapping[str, int]) -> torch.nn.Module:
     from transformers import CONFIG_MAPPING
 
     architecture = architecture_of(spec.family, spec.architecture)
@@ -98,6 +131,7 @@ def _from_config(spec: ModelSpec, tokenizer: Any) -> torch.nn.Module:
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": tokenizer.eos_token_id,
         **full_config(architecture, spec.config or {}),
+        **head,
     }
     try:
         config = CONFIG_MAPPING[architecture.name](**given)

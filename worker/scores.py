@@ -96,25 +96,60 @@ def squad_f1(prediction: str, gold: str) -> float:
     return 2 * common / (len(said) + len(true))
 
 
-def rouge(kind: str, prediction: str, gold: str) -> float:
-    """Return the F-measure of `rouge1` or `rougeL` with stemming, of the rouge-score package."""
-    score: float = _scorer(kind).score(gold, prediction)[kind].fmeasure
+def rouge(kind: str, prediction: str, gold: str, *, of_bytes: bool = False) -> float:
+    """Return the F-measure of `rouge1` or `rougeL` of the rouge-score package.
+
+    Of stemmed English words, or `of_bytes`, for any script.
+    """
+    score: float = _scorer(kind, of_bytes=of_bytes).score(gold, prediction)[kind].fmeasure
     return score
 
 
 @cache
-def _scorer(kind: str) -> Any:
+def _scorer(kind: str, *, of_bytes: bool) -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
+    if of_bytes:
+        return RougeScorer([kind], tokenizer=_Bytes())
     return RougeScorer([kind], use_stemmer=True)
 
 
-def _mean(score: Callable[[str, str], float], predictions: Texts, gold: Texts) -> float:
-    return math.fsum(map(score, predictions, gold)) / len(gold)
+class _Bytes:
+    """A tokenizer for rouge in any script: each byte of UTF-8 is a token."""
+
+    @staticmethod
+    def tokenize(text: str) -> list[str]:
+        """Return the bytes of the text in lower case, white space trimmed and joined."""
+        return [f"{byte:02x}" for byte in " ".join(text.lower().split()).encode()]
 
 
-def measure(metric: str, predictions: Texts, gold: Texts, *, positive: str | None = None) -> float:
-    """Return a metric by its name in `jobs.known_tasks`. Raises KeyError for another name."""
+def superni_em(prediction: str, gold: str) -> float:
+    """Return whether two answers are equal but for case, punctuation and white space."""
+
+    def normal(text: str) -> str:
+        return " ".join(text.lower().translate(_PUNCTUATION).split())
+
+    return float(normal(prediction) == normal(gold))
+
+
+def best_of(
+    score: Callable[[str, str], float], predictions: Texts, right: Sequence[Texts]
+) -> float:
+    """Return the mean over the predictions of the score against the best right answer."""
+    best = (max(score(p, g) for g in texts) for p, texts in zip(predictions, right, strict=True))
+    return math.fsum(best) / len(predictions)
+
+
+def measure(
+    metric: str, predictions: Texts, right: Sequence[Texts], *, positive: str | None = None
+) -> float:
+    """Return a metric by its name in `jobs.known_tasks`. Raises KeyError for another name.
+
+    `right`: the right answers of each; metrics of labels take the first.
+    """
+    if metric in _OF_PAIRS:
+        return best_of(_OF_PAIRS[metric], predictions, right)
+    gold = [texts[0] for texts in right]
     if metric == "f1":
         if positive is None:
             raise ValueError("f1 needs the label that it is about")
@@ -122,16 +157,21 @@ def measure(metric: str, predictions: Texts, gold: Texts, *, positive: str | Non
     if metric in ("pearson", "spearman"):
         numbers = [float(p) for p in predictions], [float(g) for g in gold]
         return pearson(*numbers) if metric == "pearson" else spearman(*numbers)
-    return _OF_TEXTS[metric](predictions, gold)
+    return _OF_LABELS[metric](predictions, gold)
 
 
-_OF_TEXTS: dict[str, Callable[[Texts, Texts], float]] = {
+_OF_LABELS: dict[str, Callable[[Texts, Texts], float]] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "matthews": matthews,
-    "exact_match": accuracy,
-    "squad_em": lambda p, g: _mean(squad_em, p, g),
-    "squad_f1": lambda p, g: _mean(squad_f1, p, g),
-    "rouge1": lambda p, g: _mean(lambda a, b: rouge("rouge1", a, b), p, g),
-    "rougeL": lambda p, g: _mean(lambda a, b: rouge("rougeL", a, b), p, g),
+}
+_OF_PAIRS: dict[str, Callable[[str, str], float]] = {
+    "exact_match": lambda p, g: float(p == g),
+    "superni_em": superni_em,
+    "squad_em": squad_em,
+    "squad_f1": squad_f1,
+    "rouge1": lambda p, g: rouge("rouge1", p, g),
+    "rougeL": lambda p, g: rouge("rougeL", p, g),
+    "rouge1_bytes": lambda p, g: rouge("rouge1", p, g, of_bytes=True),
+    "rougeL_bytes": lambda p, g: rouge("rougeL", p, g, of_bytes=True),
 }

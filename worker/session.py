@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,28 +17,13 @@ from worker.background import BackgroundSaves
 from worker.channel import Channel
 from worker.collate import Sample, labelled_tokens
 from worker.committer import Committer
-from worker.engine import LOSS_WEIGHT, Engine
-from worker.evaluation import EvaluationSet
-from worker.forms import SEQ2SEQ, Form
+from worker.data import Data
+from worker.engine import LOSS_SHARE, LOSS_WEIGHT, Engine
 from worker.kept_scores import KeptScores, evaluation_key
 from worker.metrics import Curve
-from worker.order import DataOrder
 from worker.preemption import Preemption
 from worker.progress import Progress
 from worker.standing import Standing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
-    """The task's samples as the loop and the evaluation need them."""
-
-    train: Sequence[Sample]
-    order: DataOrder
-    evaluations: Mapping[str, EvaluationSet]  # dev, test
-    pad_id: int
-    form: Form
-    digest: str
-    vocabulary_digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +107,10 @@ class Session:
 
     def _batch(self, samples: Sequence[Sample], share: float) -> dict[str, torch.Tensor]:
         batch = self.data.form.collate(samples, self.data.pad_id)
-        if self.normalised_loss:
+        if self.engine.criterion is not None:
+            batch[LOSS_SHARE] = torch.tensor(share)
+        elif self.normalised_loss:
             batch["num_items_in_batch"] = torch.tensor(share)
-        elif self.data.form is SEQ2SEQ:  # its loss is the mean over the micro-batch, always
+        elif self.data.form.mean_loss:
             batch[LOSS_WEIGHT] = torch.tensor(labelled_tokens(samples) / share)
         return batch

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs import sources
-from jobs.catalog import SPLITS
 from jobs.model_weights import check_weights
 from jobs.spec import ModelSpec, TaskSpec
+from jobs.task_files import every_file, task_files
 from worker.failures import Misconfigured
 
 
-def task_files(task: TaskSpec, *, base_dir: str | None, data_root: str | None) -> dict[str, Path]:
-    """Return the file of each split. Raises `Misconfigured`."""
+def files_of_task(
+    task: TaskSpec, *, base_dir: str | None, data_root: str | None
+) -> tuple[Path, dict[str, tuple[Path, ...]]]:
+    """Return the task's directory and the files of each split. Raises `Misconfigured`."""
     try:
         directory = sources.find_task(
             task.path,
@@ -25,11 +27,14 @@ def task_files(task: TaskSpec, *, base_dir: str | None, data_root: str | None) -
             data_root=_path(data_root),
             revision=task.revision,
         )
-        files = {split: sources.split_file(directory, split, task.file_format) for split in SPLITS}
+        files = task_files(directory, task)
     except sources.SourceMissing as error:
         raise Misconfigured(f"task.path {task.path!r}: {error}; {error.fix}") from error
-    _check_unchanged(f"task.path {task.path!r}", list(files.values()), task.content_digest)
-    return files
+    every = every_file(files)
+    if task.name == "plugin":  # only its code knows which files it reads
+        every = [path for path in sorted(directory.iterdir()) if path.is_file()]
+    _check_unchanged(f"task.path {task.path!r}", every, task.content_digest)
+    return directory, files
 
 
 def model_source(

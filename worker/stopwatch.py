@@ -23,6 +23,7 @@ PARTS = {
     "evaluating": "evaluating",
     "saving": "saving",
     "testing": "testing",
+    "testing_traditional": "testing",
     "finished": "testing",
 }
 

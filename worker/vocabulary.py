@@ -24,6 +24,8 @@ def load_tokenizer(spec: TokenizerSpec, *, path: Path | str | None, texts: Itera
     `texts`. Raises `Misconfigured` when the path has no tokenizer or it has no end token.
     """
     tokenizer = train_tokenizer(spec, texts) if path is None else _from_path(path)
+    if tokenizer.eos_token_id is None and tokenizer.sep_token_id is not None:
+        tokenizer.eos_token = tokenizer.sep_token  # BERT's: what ends a text
     if tokenizer.eos_token_id is None:
         raise Misconfigured(f"tokenizer {path}: has no end-of-text token; choose another")
     if tokenizer.pad_token_id is None:

@@ -187,7 +187,7 @@ class ProgressRecord(Record):
 
     epoch: int
     sequence: int
-    phase: str  # starting, training, evaluating, saving, testing, finished
+    phase: str  # starting, training, evaluating, saving, testing, testing_traditional, finished
     step: int
     total_steps: int
     committed_step: int | None = None
@@ -286,6 +286,7 @@ class ResultRecord(Record):
     steps: int
     resumed_steps: tuple[int, ...] = ()
     trainable_parameters: int = 0
+    picked: dict[str, int] = {}  # tensors that a random method trains, and their elements
     environment: dict[str, Any] = {}
 
 

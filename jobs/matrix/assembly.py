@@ -22,7 +22,13 @@ from jobs.matrix.expansion import Cell
 from jobs.matrix.fields import REQUIRED_SECTIONS, RUN_SECTIONS, SEMANTIC_SECTIONS
 from jobs.matrix.findings import Finding
 from jobs.matrix.identity import Identities, Siblings
-from jobs.matrix.normal_form import normal_method, normal_model, normal_task, normal_train
+from jobs.matrix.normal_form import (
+    normal_engine,
+    normal_method,
+    normal_model,
+    normal_task,
+    normal_train,
+)
 from jobs.matrix.sections import Judged, SectionReader
 from jobs.snapshot import CodeRefused
 from jobs.spec import CommandSemantic, Run, Semantic
@@ -129,7 +135,8 @@ class Assembler:
             where = "command" if "command" in judged else "task"
             return None, (Finding(path=(where,), message=message, fix="make it readable"),)
         except CodeRefused as error:
-            return None, (Finding(path=("command",), message=str(error), fix=error.fix),)
+            section = ("command",) if "command" in judged else ("task", "code")
+            return None, (Finding(path=section, message=str(error), fix=error.fix),)
         except ValidationError as error:  # the spec knows more than the checks
             message = error.errors(include_url=False)[0]["msg"]
             return None, (Finding(path=(), message=message, fix="change one of them"),)
@@ -186,8 +193,9 @@ class Assembler:
                 lambda: normal_task(task, base_dir=roots.base_dir, data_root=roots.data_root),
             ),
             train=self._once(sections, ("train", "engine"), lambda: normal_train(train, engine)),
-            engine=engine,
+            engine=self._once(sections, ("engine",), lambda: normal_engine(engine)),
             seed=sections.value("seed"),
+            code_digest=self._files.code((task.code,)) if task.code is not None else None,
         )
 
     def _once(self, sections: _Sections, names: tuple[str, ...], make: Callable[[], Any]) -> Any:

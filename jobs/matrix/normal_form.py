@@ -8,19 +8,21 @@ only a plan may have (`load_matrix(absent_ok=True)`).
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-from jobs.catalog import SPLITS, Architecture, architecture_of, full_config
+from jobs.catalog import Architecture, architecture_of, full_config
 from jobs.sources import (
     SourceAbsent,
     content_digest,
     find_model,
     find_task,
     model_files,
-    split_file,
     task_commit,
 )
 from jobs.spec import EngineSpec, LoraSpec, MethodSpec, ModelSpec, TaskSpec, TrainSpec
+from jobs.specs.train import PRESETS
+from jobs.task_files import every_file, task_files
 
 
 def normal_model(model: ModelSpec, *, base_dir: Path, models_root: Path | None) -> ModelSpec:
@@ -62,15 +64,28 @@ def normal_task(task: TaskSpec, *, base_dir: Path, data_root: Path | None) -> Ta
         directory = find_task(
             task.path, base_dir=base_dir, data_root=data_root, revision=task.revision
         )
-        files = [split_file(directory, split, task.file_format) for split in SPLITS]
+        files = every_file(task_files(directory, task))
     except SourceAbsent:
         return task
     revision = task_commit(directory) or task.revision
+    if task.name == "plugin":  # only its code knows which files it reads
+        files = [path for path in sorted(directory.iterdir()) if path.is_file()]
     return task.model_copy(update={"content_digest": content_digest(files), "revision": revision})
 
 
 def normal_train(train: TrainSpec, engine: EngineSpec) -> TrainSpec:
-    """Return a checked training in normal form."""
+    """Return a checked training in normal form; a warm-up's share of the steps becomes steps."""
+    if train.warmup_ratio is not None:
+        warmup = math.ceil(train.warmup_ratio * train.steps)
+        train = train.model_copy(update={"warmup_steps": warmup, "warmup_ratio": None})
     if train.micro_batch is not None and train.micro_batch * engine.ranks == train.global_batch:
         return train.model_copy(update={"micro_batch": None})
     return train
+
+
+def normal_engine(engine: EngineSpec) -> EngineSpec:
+    """Return a checked engine in normal form; a preset becomes what it stands for."""
+    if engine.preset is None:
+        return engine
+    stage, offload = PRESETS[engine.preset]
+    return engine.model_copy(update={"zero_stage": stage, "offload": offload, "preset": None})

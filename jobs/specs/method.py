@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from jobs.specs.base import SpecModel
 
@@ -82,6 +82,36 @@ class ParallelAdapterSpec(SpecModel):
     scale: PositiveFloat = 1.0
 
 
+class CompacterSpec(SpecModel):
+    """Compacter (Karimi Mahabadi et al. 2021, arXiv 2106.04647): adapters of few numbers."""
+
+    name: Literal["compacter"]
+    rank: PositiveInt = 8  # of the bottleneck
+    blocks: PositiveInt = 4  # both `rank` and the model's width are multiples of it
+
+    @model_validator(mode="after")
+    def _divides(self) -> CompacterSpec:
+        if self.rank % self.blocks:
+            raise ValueError(f"`rank` {self.rank} is not a multiple of `blocks` {self.blocks}")
+        return self
+
+
+class ApetSpec(SpecModel):
+    """APET (Su et al. 2023, arXiv 2306.02320): a method's number of parameters, anywhere.
+
+    `budget`: the method whose number it is, counted on the model, or a number. Half goes to
+    inserted modules, half to the model's own tensors, as drawn by `pick_seed`.
+    """
+
+    name: Literal["apet"]
+    budget: Literal["lora", "adapter", "soft_prompt", "bitfit"] | PositiveInt
+    pick_seed: NonNegativeInt | None = None  # None: the job's seed
+    masks: bool = False  # single elements of one more tensor, so that the budget is met exactly
+    lora_rank: PositiveInt = 8
+    adapter_rank: PositiveInt = 24
+    soft_prompt_tokens: PositiveInt = 100  # that `budget: soft_prompt` counts
+
+
 MethodSpec = Annotated[
     LoraSpec
     | FullSpec
@@ -91,7 +121,9 @@ MethodSpec = Annotated[
     | PrefixSpec
     | BitfitSpec
     | AdapterSpec
-    | ParallelAdapterSpec,
+    | ParallelAdapterSpec
+    | CompacterSpec
+    | ApetSpec,
     Field(discriminator="name"),
 ]
 

@@ -27,6 +27,8 @@ class ModelSpec(SpecModel):
     architecture: str | None = None  # of `config`; default by family (jobs.catalog)
     config: dict[str, int | float | str | bool] | None = None
     init_seed: NonNegativeInt = 0
+    # Of all of the model's dropouts, instead of what its own configuration says.
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     tokenizer: TokenizerSpec = TokenizerSpec()
     content_digest: str | None = None  # of a local directory's files, filled in at submission
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from typing import Literal
 
@@ -9,24 +10,28 @@ from pydantic import PositiveInt, model_validator
 
 from jobs.known_tasks import KNOWN_TASKS, LABEL_METRICS, TEXT_METRICS, Metric
 from jobs.specs.base import SpecModel
+from jobs.specs.task_parts import ShotsSpec, SuperNiSpec
 
 TaskName = Literal[
-    "tsv", "jsonl",
+    "tsv", "jsonl", "instruct", "superni", "plugin",
     "sst2", "rottentomatoes", "imdb", "mnli", "qnli", "rte", "mrpc", "qqp",
     "nqopen", "samsum", "multi_news",
 ]  # fmt: skip
 
 DEFAULT_NEW_TOKENS = 32
+USUAL_METRICS: Mapping[str, tuple[Metric, ...]] = {"superni": ("rougeL", "superni_em")}
+PROMPT = "Input: {input} Output: "
 
 
 class TaskSpec(SpecModel):
     """A task: a directory with `train`, `dev` and `test` files of one format.
 
     `tsv` has two columns without a header, input and output (CrossFit layout), or with
-    `header: true` columns with names; `jsonl` has one object a line. The other names are tasks
-    of `jobs.known_tasks`, as tsv files. `path` may be `package:NAME` (shipped), a name below the
-    site's data_root, an absolute path, one relative to the matrix file, or
-    `hub:OWNER/NAME[/DIRECTORY]`.
+    `header: true` columns with names; `jsonl` has one object a line; `instruct` is instruction
+    data (`jobs.instructions`), `superni` Super-NaturalInstructions, `plugin` what the Python file
+    `code` yields. The other names are tasks of `jobs.known_tasks`, as tsv files. `path` may be
+    `package:NAME` (shipped), a name below the site's data_root, an absolute path, one relative to
+    the matrix file, or `hub:OWNER/NAME[/DIRECTORY]`.
     """
 
     name: TaskName
@@ -35,7 +40,7 @@ class TaskSpec(SpecModel):
     header: bool | None = None  # tsv: the first line names the columns
     input_field: str = "input"
     output_field: str = "output"
-    prompt: str = "Input: {input} Output: "
+    prompt: str = PROMPT
     max_length: PositiveInt = 64  # tokens, prompt and answer together
     max_new_tokens: PositiveInt | None = None  # of a generated answer
     max_train_examples: PositiveInt | None = None
@@ -45,12 +50,39 @@ class TaskSpec(SpecModel):
     labels: Literal["number", "original"] | dict[str, str] | None = None
     positive_label: str | None = None  # as the file says it: what f1 is about
     metrics: tuple[Metric, ...] | None = None  # besides loss and accuracy
+    superni: SuperNiSpec | None = None
+    shots: ShotsSpec | None = None
+    # dev and test are so many examples each, from the end of the training file.
+    held_out_examples: PositiveInt | None = None
+    code: str | None = None  # of a plug-in: a Python file, snapshotted at submission
     content_digest: str | None = None  # of the files, filled in at submission: new data, new job
 
     @property
     def file_format(self) -> Literal["tsv", "jsonl"]:
         """Return what the files are."""
-        return "jsonl" if self.name == "jsonl" else "tsv"
+        return "jsonl" if self.name in ("jsonl", "instruct") else "tsv"
+
+    @property
+    def superni_spec(self) -> SuperNiSpec | None:
+        """Return how Super-NaturalInstructions are read, None for another task."""
+        return self.superni or SuperNiSpec() if self.name == "superni" else None
+
+    @property
+    def prompt_fields(self) -> tuple[str, ...]:
+        """Return the names in `prompt`, in their order. Raises ValueError for a broken one."""
+        parsed = string.Formatter().parse(self.prompt)
+        return tuple(name for _, name, _, _ in parsed if name is not None)
+
+    @property
+    def fills_prompt(self) -> bool:
+        """Tell whether the reader fills the prompt, since it has other fields than the input."""
+        return self.prompt_fields != ("input",)
+
+    @property
+    def template(self) -> str:
+        """Return the prompt around what was read as the input."""
+        whole = self.name in ("instruct", "superni") or self.fills_prompt
+        return "{input}" if whole else self.prompt
 
     @property
     def label_texts(self) -> Mapping[str, str] | None:
@@ -73,7 +105,8 @@ class TaskSpec(SpecModel):
     def measured(self) -> tuple[Metric, ...]:
         """Return the metrics of predictions that are measured besides loss and accuracy."""
         known = KNOWN_TASKS.get(self.name)
-        wanted = self.metrics if self.metrics is not None else known.metrics if known else ()
+        usual = known.metrics if known else USUAL_METRICS.get(self.name, ())
+        wanted = self.metrics if self.metrics is not None else usual
         return tuple(metric for metric in wanted if metric != "accuracy")
 
     @property
@@ -94,6 +127,14 @@ class TaskSpec(SpecModel):
             raise ValueError("`labels` has an answer twice, or an empty one")
         if self.positive_label is not None and self.positive_label not in (texts or {}):
             raise ValueError(f"`positive_label` {self.positive_label!r} is none of `labels`")
+        if self.name in ("instruct", "superni") and self.prompt != PROMPT:
+            raise ValueError(f"`prompt` is given by task {self.name}: leave it out")
+        if (self.superni is not None) != (self.name == "superni") and self.superni is not None:
+            raise ValueError("`superni` belongs to the task superni")
+        if (self.code is None) != (self.name != "plugin"):
+            raise ValueError("the task plugin needs `code`, and no other task has it")
+        if self.held_out_examples is not None and self.name in ("superni", "plugin"):
+            raise ValueError(f"`held_out_examples` does not belong to the task {self.name}")
         if self.header and self.file_format != "tsv":
             raise ValueError("`header` belongs to tsv files")
         return self

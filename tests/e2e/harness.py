@@ -130,7 +130,7 @@ class Bench:
     server: Any = None  # a worker.forkserver.ForkServer
     job_semantic: Semantic | None = None
     run: Run = WAITED_FOR
-    rank_timeout: float = 5.0
+    rank_timeout: float = 20.0  # far above what a busy machine takes away; tests of hangs set less
     site: WorkerSite = field(default_factory=WorkerSite)
 
     def __post_init__(self) -> None:
@@ -289,7 +289,9 @@ class Launched:
         identity = self.ranks()[rank]
         assert identity is not None
         self.until(lambda: identity.stopped() or not identity.alive(), f"rank {rank} to stop")
-        assert identity.stopped(), f"rank {rank} ended before its fault point:\n{self.log(rank)}"
+        if not identity.stopped():
+            logs = "\n".join(f"rank {n}: {self.log(n)}" for n in range(self.bench.ranks))
+            raise AssertionError(f"rank {rank} ended before its fault point:\n{logs}")
         return identity
 
     def log(self, rank: int = 0) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from jobs.catalog import METHOD_FAMILIES
 from tests.e2e.comparison import bench, outcome, uninterrupted
 from tests.e2e.test_export import exported
 from tests.e2e.test_preempted_evaluation import TEST
@@ -17,10 +18,12 @@ from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
 T5 = {"num_layers": 1, "d_model": 32, "num_heads": 2, "d_ff": 64}
+BERT = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 2}
 PAIR: dict[str, Any] = {"engine__ranks": 2, "train__global_batch": 8}
 FAMILIES: dict[str, dict[str, Any]] = {
     "decoder": {},
     "seq2seq": {"model__family": "seq2seq", "model__config": T5},
+    "encoder": {"model__family": "encoder", "model__config": BERT, "train__lr": 2e-3},
 }
 METHODS: dict[str, dict[str, Any]] = {
     "lora": {},
@@ -32,6 +35,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "bitfit": {"method": {"name": "bitfit", "create": True}},
     "adapter": {"method": {"name": "adapter", "rank": 4}},
     "parallel": {"method": {"name": "parallel_adapter", "rank": 4, "scale": 2.0}},
+    "compacter": {"method": {"name": "compacter", "rank": 8}},
+    "apet": {"method": {"name": "apet", "budget": 6000, "lora_rank": 2, "adapter_rank": 4}},
+    "masked": {"method": {"name": "apet", "budget": "lora", "masks": True, "lora_rank": 4}},
     "projected": {
         "method": {"name": "prefix", "tokens": 4, "projection": True, "projection_size": 16}
     },
@@ -48,13 +54,28 @@ CELLS = [
     ("seq2seq", "prefix", 0),
     ("seq2seq", "bitfit", 1),
     ("seq2seq", "adapter", 3),
+    ("seq2seq", "compacter", 2),
+    ("encoder", "lora", 0),
+    ("encoder", "full", 3),
+    ("encoder", "bitfit", 2),
+    ("encoder", "prompt", 1),
+    ("encoder", "compacter", 3),
+    ("encoder", "apet", 0),
+    ("seq2seq", "apet", 1),
+    ("decoder", "apet", 3),
+    ("decoder", "masked", 0),
+    ("seq2seq", "masked", 3),
     ("decoder", "ia3", 2),
     ("decoder", "prompt", 0),
     ("decoder", "projected", 0),
     ("decoder", "parallel", 3),
 ]
 if os.environ.get("ORCH_ALL_METHODS"):
-    CELLS = list(itertools.product(FAMILIES, METHODS, STAGES))
+    CELLS = [
+        cell
+        for cell in itertools.product(FAMILIES, METHODS, STAGES)
+        if cell[0] in METHOD_FAMILIES[METHODS[cell[1]].get("method", {"name": "lora"})["name"]]
+    ]
 
 
 @pytest.mark.parametrize(("family", "method", "stage"), CELLS)

@@ -16,9 +16,10 @@ from durable.files import private_dir, publish_file
 from jobs import sources
 from jobs.command import filled
 from jobs.contract import environment as names
-from jobs.snapshot import CodeRefused, snapshot_digest, tree_digest
+from jobs.snapshot import CodeRefused, tree_digest
 from jobs.spec import CommandSemantic
 from worker.attempt import Attempt
+from worker.code_snapshot import code_of
 from worker.failures import Misconfigured
 from worker.integrations import alone
 
@@ -57,11 +58,7 @@ def command_of(attempt: Attempt) -> CommandSemantic:
 def make_places(attempt: Attempt, checkpoint: Path) -> Places:
     """Make the directories; every rank may do so. Raises `Misconfigured` for changed code."""
     digest = command_of(attempt).code_digest
-    code = (
-        attempt.job.path.parent.parent / "code" / digest.removeprefix("sha256:") if digest else None
-    )
-    if code is not None:
-        _check_code(code, digest or "")
+    code = code_of(attempt.job, digest)
     places = Places(
         attempt=attempt.directory.path,
         work=private_dir(attempt.directory.path / "work"),
@@ -73,18 +70,6 @@ def make_places(attempt: Attempt, checkpoint: Path) -> Places:
         with suppress(FileExistsError):
             (places.work / entry.name).symlink_to(entry)
     return places
-
-
-def _check_code(code: Path, digest: str) -> None:
-    try:
-        found = snapshot_digest(code)
-    except OSError as error:
-        raise Misconfigured(f"the snapshot of the code cannot be read: {error}") from error
-    if found != digest:
-        raise Misconfigured(
-            f"{code} is not the code that was submitted ({found[:19]}, not {digest[:19]}): move it"
-            " away, submit the matrix again (a fresh snapshot is taken), then start the job again"
-        )
 
 
 def find_inputs(attempt: Attempt) -> dict[str, Path]:

@@ -76,5 +76,5 @@ def test_a_family_has_a_default_architecture_of_its_own() -> None:
 
 def test_unknown_methods_support_nothing() -> None:
     """Not an exception: the schema has said that the method is unknown."""
-    assert supported_families("lora") == ("decoder", "seq2seq")
+    assert supported_families("prefix") == ("decoder", "seq2seq")
     assert supported_families("nothing") == ()

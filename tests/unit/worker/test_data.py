@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from jobs.sources import content_digest
 from jobs.spec import TaskSpec, TokenizerSpec
+from jobs.task_files import every_file
 from tests.e2e.harness import write_task
 from worker.collate import IGNORED, Encoder, Sample, collate, labelled_tokens
 from worker.failures import Misconfigured
-from worker.sources import task_files
+from worker.sources import files_of_task
 from worker.tasks import load_task
 from worker.vocabulary import train_tokenizer, vocabulary_digest
 
@@ -105,7 +106,7 @@ def test_where_a_task_is_looked_for(tmp_path: Path) -> None:
 
     def found(path: str, **changed: str | None) -> Path:
         task = spec(tmp_path).model_copy(update={"path": path})
-        return task_files(task, **roots | changed)["dev"].parent
+        return files_of_task(task, **roots | changed)[0]
 
     assert found("task") == tmp_path / "site" / "task"
     assert found("task", data_root=None) == tmp_path / "matrix" / "task"
@@ -120,13 +121,14 @@ def test_data_edited_after_the_submission_are_refused(tmp_path: Path) -> None:
     """A result must not stand under the id of other data."""
     write_task(tmp_path)
     task = spec(tmp_path)
-    files = task_files(task, base_dir=None, data_root=None)
-    submitted = task.model_copy(update={"content_digest": content_digest(list(files.values()))})
-    assert task_files(submitted, base_dir=None, data_root=None) == files
-    files["dev"].write_text(files["dev"].read_text() + "one more\tgood\n")
+    directory, files = files_of_task(task, base_dir=None, data_root=None)
+    submitted = task.model_copy(update={"content_digest": content_digest(every_file(files))})
+    assert files_of_task(submitted, base_dir=None, data_root=None) == (directory, files)
+    (dev,) = files["dev"]
+    dev.write_text(dev.read_text() + "one more\tgood\n")
 
     with pytest.raises(Misconfigured, match="changed since the job was submitted"):
-        task_files(submitted, base_dir=None, data_root=None)
+        files_of_task(submitted, base_dir=None, data_root=None)
 
 
 def test_training_a_tokenizer_is_deterministic_across_processes() -> None:

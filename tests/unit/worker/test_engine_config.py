@@ -10,7 +10,7 @@ import pytest
 from jobs.contract.records import Overrides
 from jobs.geometry import BatchGeometry, batch_geometry
 from jobs.spec import Semantic
-from worker.engine import MAX_BUCKET_ELEMENTS, engine_config
+from worker.engine_config import MAX_BUCKET_ELEMENTS, engine_config
 
 
 def _semantic(**engine: Any) -> Semantic:

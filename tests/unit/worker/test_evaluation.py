@@ -21,17 +21,10 @@ from hypothesis import strategies as st
 from jobs.contract.paths import JobDir
 from worker.channel import Channel
 from worker.collate import Sample
-from worker.evaluation import (
-    EvaluationSet,
-    Scored,
-    evaluate,
-    own_randomness,
-    plan_batches,
-    prepare,
-    score,
-    summarise,
-)
+from worker.evaluation import evaluate, own_randomness, summarise
+from worker.evaluation_set import EvaluationSet, plan_batches, prepare
 from worker.kept_scores import KeptScores
+from worker.scoring import Scored, score
 from worker.store_client import BoundedStore
 
 VOCABULARY = 12

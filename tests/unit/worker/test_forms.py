@@ -7,9 +7,10 @@ import torch
 
 from jobs.spec import ModelSpec, TokenizerSpec
 from worker.collate import IGNORED, Encoder, Sample
-from worker.evaluation import prepare, score
+from worker.evaluation_set import prepare
 from worker.forms import DECODER, SEQ2SEQ, Form, collate_pairs
 from worker.models import load_model
+from worker.scoring import score
 from worker.vocabulary import train_tokenizer
 from worker.writer import Writer
 

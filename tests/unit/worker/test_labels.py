@@ -14,7 +14,9 @@ from jobs.examples_file import BadRow, read_examples
 from jobs.spec import TaskSpec
 from tests.unit.jobs.matrices import BASE, load
 from worker.collate import Encoder, Sample
-from worker.evaluation import Scored, measured, prepare, written
+from worker.evaluation import measured, written
+from worker.evaluation_set import prepare
+from worker.scoring import Scored
 from worker.writer import Writer
 
 END = 9

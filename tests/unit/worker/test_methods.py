@@ -12,22 +12,29 @@ from jobs.catalog import ARCHITECTURES
 from jobs.matrix.checks_run import check_length
 from jobs.spec import MethodSpec, ModelSpec, TaskSpec
 from tests.unit.worker.test_forms import FORMS, INPUTS, OUTPUTS, PAD, TOKENIZER, encoder_of
-from worker.evaluation import prepare, score
+from worker.evaluation_set import prepare
 from worker.failures import Misconfigured
 from worker.methods import apply_method
 from worker.models import load_model
+from worker.scoring import score
 
 LAYERS, WIDTH, INNER = 2, 64, 256  # of both tiny models, but for T5's inner width
 BOTTLENECK = 2 * 8 * WIDTH + 8 + WIDTH
 DECODER = {"family": "decoder", "config": {}}
 SEQ2SEQ = {"family": "seq2seq", "config": {"d_ff": INNER}}
+ENCODER = {"family": "encoder", "config": {"intermediate_size": INNER}}
+HEAD = 3 * WIDTH + 3  # of an encoder that tells three classes apart: always trained
+# down 64 -> 8 and up again: rows and columns of four blocks, and biases; one rule for all
+KRONECKER = (WIDTH + 8 + 8) + (8 + WIDTH + WIDTH)
+RULE = 4 * 4 * 4
 SPEC = TypeAdapter[Any](MethodSpec)
 
 
 def tuned(model: dict[str, Any], method: dict[str, Any], *, seed: int = 1) -> Any:
     """Return a tiny model under a method."""
     spec = ModelSpec.model_validate(model)
-    plain = load_model(spec, source=None, tokenizer=TOKENIZER, max_length=64)
+    classes = 3 if spec.family == "encoder" else 0
+    plain = load_model(spec, source=None, tokenizer=TOKENIZER, max_length=64, classes=classes)
     return apply_method(plain, SPEC.validate_python(method), seed=seed).eval()
 
 
@@ -66,6 +73,21 @@ def trained(model: Any) -> int:
         (SEQ2SEQ, {"name": "adapter", "rank": 8}, LAYERS * 5 * BOTTLENECK),
         (DECODER, {"name": "parallel_adapter", "rank": 8}, LAYERS * BOTTLENECK),
         (SEQ2SEQ, {"name": "parallel_adapter", "rank": 8}, LAYERS * 2 * BOTTLENECK),
+        (DECODER, {"name": "compacter", "rank": 8}, LAYERS * 2 * KRONECKER + RULE),
+        (SEQ2SEQ, {"name": "compacter", "rank": 8}, LAYERS * 5 * KRONECKER + RULE),
+        # query and value; the head besides, as for all methods of an encoder
+        (ENCODER, {"name": "lora", "rank": 8}, LAYERS * 2 * 8 * (WIDTH + WIDTH) + HEAD),
+        (ENCODER, {"name": "ia3"}, LAYERS * (2 * WIDTH + INNER) + HEAD),
+        (ENCODER, {"name": "prompt", "tokens": 5}, 5 * WIDTH + HEAD),
+        # four of attention, two of the feed-forward, two norms; the embeddings' norm, the pooler
+        (
+            ENCODER,
+            {"name": "bitfit"},
+            LAYERS * (4 * WIDTH + INNER + WIDTH + 2 * WIDTH) + WIDTH + WIDTH + HEAD,
+        ),
+        (ENCODER, {"name": "adapter", "rank": 8}, LAYERS * 2 * BOTTLENECK + HEAD),
+        (ENCODER, {"name": "parallel_adapter", "rank": 8}, LAYERS * BOTTLENECK + HEAD),
+        (ENCODER, {"name": "compacter", "rank": 8}, LAYERS * 2 * KRONECKER + RULE + HEAD),
     ],
 )
 def test_what_is_trained_is_counted(
@@ -84,7 +106,7 @@ def test_what_is_trained_is_counted(
 
 @pytest.mark.parametrize("model", [DECODER, SEQ2SEQ], ids=["decoder", "seq2seq"])
 @pytest.mark.parametrize(
-    "name", ["ia3", "prompt", "prefix", "adapter", "parallel_adapter", "bitfit"]
+    "name", ["ia3", "prompt", "prefix", "adapter", "parallel_adapter", "compacter", "bitfit"]
 )
 def test_scores_see_the_method_and_nothing_else(model: dict[str, Any], name: str) -> None:
     """Not what shares a batch; moving what is trained moves the scores."""

@@ -40,9 +40,13 @@ def test_label_metrics_equal_scikit_learn() -> None:
                 "matthews": sklearn.matthews_corrcoef(gold, predictions),
             }
             for metric, value in expected.items():
-                assert measure(metric, predictions, gold) == pytest.approx(value, abs=1e-12)
+                assert measure(metric, predictions, [[g] for g in gold]) == pytest.approx(
+                    value, abs=1e-12
+                )
             for label, value in zip(labels, f1, strict=True):
-                assert measure("f1", predictions, gold, positive=label) == pytest.approx(value)
+                assert measure(
+                    "f1", predictions, [[g] for g in gold], positive=label
+                ) == pytest.approx(value)
 
 
 def test_correlations_equal_scipy() -> None:
@@ -55,7 +59,9 @@ def test_correlations_equal_scipy() -> None:
             for metric, peer in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
                 value = float(peer(left, right)[0])
                 expected = 0.0 if math.isnan(value) else value
-                assert measure(metric, predictions, gold) == pytest.approx(expected, abs=1e-9)
+                assert measure(metric, predictions, [[g] for g in gold]) == pytest.approx(
+                    expected, abs=1e-9
+                )
 
 
 def test_rouge_equals_its_package() -> None:
@@ -70,7 +76,7 @@ def test_rouge_equals_its_package() -> None:
         scores = [scorer.score(g, p) for p, g in zip(predictions, gold, strict=True)]
         for kind in ("rouge1", "rougeL"):
             mean = sum(s[kind].fmeasure for s in scores) / 2
-            assert measure(kind, predictions, gold) == pytest.approx(mean, abs=1e-12)
+            assert measure(kind, predictions, [[g] for g in gold]) == pytest.approx(mean, abs=1e-12)
 
 
 def test_squad_by_hand() -> None:
@@ -78,11 +84,11 @@ def test_squad_by_hand() -> None:
     assert normal_answer("The  Cat's, an A-team!") == "cats ateam"
     assert squad_f1("the red red cat", "a red cat") == pytest.approx(2 * 2 / 5)
     assert (squad_f1("the", ""), squad_f1("", "cat"), squad_f1("dog", "cat")) == (1.0, 0.0, 0.0)
-    assert measure("squad_em", ["The cat.", "dog"], ["cat", "cat"]) == 0.5
-    assert measure("exact_match", ["The cat.", "dog"], ["cat", "dog"]) == 0.5
+    assert measure("squad_em", ["The cat.", "dog"], [["cat"], ["cat"]]) == 0.5
+    assert measure("exact_match", ["The cat.", "dog"], [["cat"], ["cat", "dog"]]) == 0.5
 
 
 def test_every_named_metric_is_measured() -> None:
     """What a matrix may name, the worker can measure."""
     for metric in get_args(Metric):
-        assert measure(metric, ["1", "0"], ["1", "0"], positive="1") == pytest.approx(1.0)
+        assert measure(metric, ["1", "0"], [["1"], ["0"]], positive="1") == pytest.approx(1.0)

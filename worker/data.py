@@ -1,0 +1,170 @@
+"""The data of a job: its task's examples as samples, in an order, with what is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.contract.records import WorkerSite
+from jobs.spec import Run, Semantic
+from worker.collate import ClassEncoder, Encoder, Sample
+from worker.evaluation_set import EvaluationSet, prepare
+from worker.failures import Misconfigured
+from worker.forms import FORMS, Form
+from worker.order import DataOrder
+from worker.prompts import whole_prompt
+from worker.sources import tokenizer_source
+from worker.tasks import Task, load_task
+from worker.vocabulary import load_tokenizer, vocabulary_digest
+from worker.writer import Writer
+
+Encode = Callable[[str, str], Sample]
+MAX_CLASSES = 1000  # of an encoder, where the task does not say them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The task's samples as the loop and the evaluation need them."""
+
+    train: Sequence[Sample]
+    order: DataOrder
+    evaluations: Mapping[str, EvaluationSet]  # dev, test and what the task has besides
+    pad_id: int
+    form: Form
+    digest: str
+    vocabulary_digest: str
+    classes: int = 0  # of an encoder
+
+
+def build_tokenizer(semantic: Semantic, task: Task, run: Run, site: WorkerSite) -> Any:
+    """Return the job's tokenizer, trained from the task's training text where none is given."""
+    return load_tokenizer(
+        semantic.model.tokenizer,
+        path=tokenizer_source(semantic.model, base_dir=run.base_dir, models_root=site.models_root),
+        texts=(text for row in task.splits["train"] for text in (row["input"], row["output"])),
+    )
+
+
+def build_data(
+    semantic: Semantic, run: Run, site: WorkerSite, *, code: Path | None = None
+) -> tuple[Any, Data]:
+    """Return the tokenizer and the tokenised data. Raises `Misconfigured`.
+
+    `code`: where the snapshot of a plug-in lies.
+    """
+    task = load_task(semantic.task, base_dir=run.base_dir, data_root=site.data_root, code=code)
+    tokenizer = build_tokenizer(semantic, task, run, site)
+    form = FORMS[semantic.model.family]
+    classes = class_labels(semantic, task) if form.classes else None
+    texts = semantic.task.label_texts
+    labels = classes or (None if texts is None else list(texts.values()))
+    encode, writer = _encoders(semantic, tokenizer, form, classes)
+    train = task.splits["train"]
+    samples = list(map(encode, _inputs(semantic, train, tokenizer), train["output"]))
+    order = DataOrder(
+        seed=semantic.seed, samples=len(samples), global_batch=semantic.train.global_batch
+    )
+    evaluations = {
+        split: prepare(
+            encode,
+            _inputs(semantic, task.splits[split], tokenizer),
+            list(task.splits[split]["output"]),
+            **_right(task, split),
+            train_outputs=list(train["output"]),
+            known_labels=labels,
+            metrics=semantic.task.measured,
+            positive=semantic.task.positive_text,
+            form=form,
+            writer=writer,
+        )
+        for split in task.splits
+        if split != "train"
+    }
+    data = Data(
+        train=samples,
+        order=order,
+        evaluations=evaluations,
+        pad_id=tokenizer.pad_token_id,
+        form=form,
+        digest=task.digest,
+        vocabulary_digest=vocabulary_digest(tokenizer),
+        classes=len(classes or ()),
+    )
+    return tokenizer, data
+
+
+def _right(task: Task, split: str) -> dict[str, Any]:
+    """Return what besides the answers is known of a split's examples."""
+    rows = task.splits[split]
+    return {
+        name: list(rows[name]) for name in ("references", "groups") if name in rows.column_names
+    }
+
+
+def _inputs(semantic: Semantic, rows: Any, tokenizer: Any) -> list[str]:
+    """Return what the encoder gets: sources, or whole prompts where something stands before."""
+    columns = set(rows.column_names)
+    if not columns & {"head", "shown"}:
+        return list(rows["input"])
+    task = semantic.task
+    room = task.max_length - max(1, task.new_tokens)
+
+    def fits(text: str) -> bool:
+        return len(tokenizer.encode(text, add_special_tokens=False)) <= room
+
+    return [
+        whole_prompt(
+            row.get("head") or "",
+            row.get("shown") or (),
+            task.template.replace("{input}", row["input"]),
+            fits=fits,
+        )
+        for row in rows
+    ]
+
+
+def _encoders(
+    semantic: Semantic, tokenizer: Any, form: Form, classes: Sequence[str] | None
+) -> tuple[Encode, Writer | None]:
+    task = semantic.task
+    # What stands before an example is in its text already, with the prompt.
+    prompt = "{input}" if task.shots is not None else task.template
+    if classes is not None:
+        numbers = {label: number for number, label in enumerate(classes)}
+        scorer = ClassEncoder(
+            tokenizer=tokenizer, prompt=prompt, max_length=task.max_length, classes=numbers
+        )
+        return scorer.encode, None
+    encoder = Encoder(
+        tokenizer=tokenizer,
+        prompt=prompt,
+        max_length=task.max_length,
+        closes_prompt=form.closes_prompt,
+    )
+    writes = task.new_tokens > 0
+    writer = Writer(encoder=encoder, limit=task.new_tokens, form=form) if writes else None
+    return encoder.encode, writer
+
+
+def class_labels(semantic: Semantic, task: Task) -> list[str]:
+    """Return the answers that an encoder tells apart, in the order of their numbers.
+
+    Raises `Misconfigured` where there are too many, or a split has another one.
+    """
+    texts = semantic.task.label_texts
+    found = sorted(set(task.splits["train"]["output"])) if texts is None else list(texts.values())
+    if not 2 <= len(found) <= MAX_CLASSES:
+        raise Misconfigured(
+            f"model.family encoder tells 2 to {MAX_CLASSES} answers apart; the training data have"
+            f" {len(found)}: set task.labels, or take another family"
+        )
+    for split, rows in task.splits.items():
+        for number, answer in enumerate(rows["output"], 1):
+            if answer not in found:
+                raise Misconfigured(
+                    f"{semantic.task.path}: {split} example {number}: the answer {answer!r} does"
+                    " not occur in the training data, and an encoder cannot say it; set task.labels"
+                )
+    return found
