@@ -70,7 +70,7 @@ def _test(session: Session, split: str, weights: str) -> Evaluation | None:
         name=split,
         channel=session.channel,
         kept=session.kept_scores(split, weights=weights),
-        batch_sequences=session.engine.geometry.micro_batch,
+        batch_sequences=session.eval_batch,
         pad_id=session.data.pad_id,
         noticed=session.noticed,
         beat=session.progress.beat,

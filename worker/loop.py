@@ -108,7 +108,7 @@ def evaluate_if_pending(session: Session, losses: StepLosses) -> None:
         name="dev",
         channel=session.channel,
         kept=session.kept_scores("dev", weights=weights_digest(session.engine)),
-        batch_sequences=session.engine.geometry.micro_batch,
+        batch_sequences=session.eval_batch,
         pad_id=session.data.pad_id,
         noticed=session.noticed,
         beat=session.progress.beat,

@@ -56,6 +56,11 @@ class Session:
         """Steps of the whole job."""
         return self.semantic.train.steps
 
+    @property
+    def eval_batch(self) -> int:
+        """Sequences of a forward pass of an evaluation."""
+        return self.semantic.train.eval_batch or self.engine.geometry.micro_batch
+
     def notice(self) -> Notice | None:
         """Return this rank's notice, and let people see it."""
         notice = self.preemption.notice()
@@ -69,7 +74,7 @@ class Session:
 
     def kept_scores(self, split: str, *, weights: str) -> KeptScores:
         """Return the durable scores of a split under the weights of this digest."""
-        data, geometry = self.data, self.engine.geometry
+        data = self.data
         return KeptScores(
             self.attempt.job,
             epoch=self.attempt.epoch,
@@ -81,7 +86,7 @@ class Session:
                 base=self.base.digest,
                 data=data.digest,  # how texts are generated is a part of it
                 vocabulary=data.vocabulary_digest,
-                batch=geometry.micro_batch,
+                batch=self.eval_batch,
             ),
         )
 

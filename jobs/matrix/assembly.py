@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from jobs.matrix.aliases import Aliases
 from jobs.matrix.checks_command import (
     CommandFiles,
     check_command,
@@ -69,8 +70,11 @@ class _Family:
 class Assembler:
     """Turns cells into parts of specs. What equal sections have in common is done once."""
 
-    def __init__(self, roots: Roots, *, absent_ok: bool = False) -> None:
+    def __init__(
+        self, roots: Roots, *, absent_ok: bool = False, aliases: Mapping[str, str] | None = None
+    ) -> None:
         self._roots, self._absent_ok = roots, absent_ok
+        self._aliases = Aliases(aliases or {})
         self._files = CommandFiles(base_dir=roots.base_dir, data_root=roots.data_root)
         self._sections = SectionReader()
         self._identities = Identities()
@@ -97,7 +101,7 @@ class Assembler:
         not fit together, is only wrong in a cell.
         """
         for name, raw in data.items():
-            judged = self._sections.judge(name, raw)
+            judged = self._sections.judge(name, self._aliases.replaced(name, raw))
             yield from (finding for finding in judged.findings if not finding.of_whole)
 
     def assemble(self, cell: Cell) -> tuple[Assembled | None, tuple[Finding, ...]]:
@@ -110,7 +114,10 @@ class Assembler:
         seed = judge("seed", cell.seed.value)
         family = self._families.get(id(cell.data))
         if family is None or seed.findings:
-            judged = {name: judge(name, raw) for name, raw in cell.data.items()}
+            judged = {
+                name: judge(name, self._aliases.replaced(name, raw))
+                for name, raw in cell.data.items()
+            }
             parts, findings = self._assemble({**judged, "seed": seed})
             if parts is not None:
                 self._families[id(cell.data)] = _Family(cell.data, parts)

@@ -69,7 +69,13 @@ def read_derived(document: Document, node: Node, findings: Findings) -> tuple[De
         findings.add(document.problem(("derive",), message, f"write a field and {EXAMPLES}"))
         return ()
     reader = _Reader(document, findings)
-    items = [reader.item(key, value) for key, value in node.items()]
+    items: list[Derived | None] = []
+    for key, value in node.items():
+        if isinstance(value, list):  # the first one that holds counts
+            places = range(len(value))
+            items += [reader.item(key, value[n], ("derive", key, n)) for n in places]
+        else:
+            items.append(reader.item(key, value, ("derive", key)))
     return tuple(item for item in items if item is not None)
 
 
@@ -86,7 +92,7 @@ def derive(
         return found[field].value if field in found else value_of(field)
 
     for item in items:
-        if any(_gives(setting, item.field) for setting in given):
+        if item.field in found or any(_gives(setting, item.field) for setting in given):
             continue
         try:
             setting = item.setting(value)
@@ -129,10 +135,9 @@ class _Reader:
         self._findings = findings
         self._words = ConditionReader(document, findings)
 
-    def item(self, key: str, node: Node) -> Derived | None:
+    def item(self, key: str, node: Node, path: KeyPath) -> Derived | None:
         """Return one item, None where it is wrong."""
-        path: KeyPath = ("derive", key)
-        field = self._field(key, path)
+        field = self._field(key, ("derive", key))
         if field is None or self._is_shared(field, path):
             return None
         if not isinstance(node, dict):

@@ -84,7 +84,7 @@ def _matrix(path: Path, data: bytes, roots: Roots, chosen: Chosen, *, absent_ok:
     document = parse_yaml(data, file=str(path))
     findings = Findings(absent_ok=absent_ok)
     outline, blocks, cells = _cells(document, chosen, findings)
-    assembler = Assembler(roots, absent_ok=absent_ok)
+    assembler = Assembler(roots, absent_ok=absent_ok, aliases=outline.aliases)
     assembled = _assemble(document, outline, cells, assembler, findings)
     jobs: tuple[JobSpec, ...] = ()
     needs: tuple[Need, ...] = ()
@@ -213,7 +213,7 @@ def _jobs(
     assembled: Sequence[Assembled],
     findings: Findings,
 ) -> tuple[JobSpec, ...]:
-    names = cell_names(cells, [parts.id for parts in assembled])
+    names = cell_names(cells, [parts.id for parts in assembled], template=outline.job_name)
     first: dict[str, int] = {}
     jobs: list[JobSpec] = []
     for index, parts in enumerate(assembled):

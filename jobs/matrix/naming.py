@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from jobs.matrix.aliases import NameTemplate
 from jobs.matrix.expansion import Cell
 from jobs.matrix.fields import RUN_SECTIONS, SEED
 from jobs.matrix.findings import FieldPath
@@ -12,16 +14,20 @@ from jobs.names import MAX_CELL_NAME, slug
 from jobs.yaml_strict import Node
 
 
-def cell_names(cells: Sequence[Cell], ids: Sequence[str]) -> list[str]:
+def cell_names(
+    cells: Sequence[Cell], ids: Sequence[str], *, template: NameTemplate | None = None
+) -> list[str]:
     """Return each cell's name without the matrix's; equal only where the ids are.
 
     A name has the fields of the axes, and the constants in which the experiments of blocks
-    differ; a field is called by its last word, or by as many words as make it unambiguous.
+    differ; a field is called by its last word, or by as many words as make it unambiguous. A
+    `template` says it instead. What is equal or too long gets the job's id at its end.
     """
-    fields = _naming_fields(cells)
-    words = _short_words(fields)
-    known = _Words(words)
-    names = list(_names(cells, fields, known))
+    if template is not None:
+        names = [_filled(template, cell) for cell in cells]
+    else:
+        fields = _naming_fields(cells)
+        names = list(_names(cells, fields, _Words(_short_words(fields))))
     owner: dict[str, str] = {}  # lower case: some filesystems and eyes do not tell case
     clashing = set()
     for name, job in zip(names, ids, strict=True):
@@ -33,6 +39,15 @@ def cell_names(cells: Sequence[Cell], ids: Sequence[str]) -> list[str]:
         else name
         for name, job in zip(names, ids, strict=True)
     ]
+
+
+def _filled(template: NameTemplate, cell: Cell) -> str:
+    def word(field: FieldPath) -> str:
+        value = cell.value(field)
+        return "" if value is None else _in_short(value)
+
+    # Fields that a cell does not have leave nothing between their dashes.
+    return re.sub("-{2,}", "-", slug(template.text(word))).strip("-") or "job"
 
 
 def _naming_fields(cells: Sequence[Cell]) -> list[FieldPath]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
+from jobs.matrix.aliases import NameTemplate, read_aliases, read_template
 from jobs.matrix.blocks import read_shared_needs
 from jobs.matrix.derived import Derived, read_derived
 from jobs.matrix.fields import RESERVED, RUN_SECTIONS, SEMANTIC_SECTIONS, children, unknown_part
@@ -27,6 +29,8 @@ _Default = TypeVar("_Default", int, None)
 KEYS = (
     "version",
     "name",
+    "job_name",
+    "aliases",
     "defaults",
     "derive",
     "matrix",
@@ -64,6 +68,8 @@ class Outline:
     needs: tuple[Wanted, ...] = ()  # that all cells have
     derived: tuple[Derived, ...] = ()
     profile: tuple[Setting, ...] = ()  # what wins over all that a cell has
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    job_name: NameTemplate | None = None
     max_in_flight: int | None = None  # tasks of this matrix at the scheduler, at most
 
 
@@ -94,6 +100,10 @@ def read_outline(document: Document, findings: Findings) -> Outline:
         max_cells=_whole("max_cells", "mean to run", MAX_CELLS, document, findings),
         needs=read_shared_needs(document, data["needs"], findings) if "needs" in data else (),
         derived=read_derived(document, data["derive"], findings) if "derive" in data else (),
+        aliases=read_aliases(document, data["aliases"], findings) if "aliases" in data else {},
+        job_name=read_template(document, data["job_name"], findings)
+        if "job_name" in data
+        else None,
         max_in_flight=_whole(
             "max_in_flight", "may be at the scheduler at a time", None, document, findings
         ),

@@ -34,6 +34,7 @@ class TrainSpec(SpecModel):
     adam_epsilon: PositiveFloat = 1e-8
     max_grad_norm: NonNegativeFloat = 1.0  # 0: no clipping
     evaluate_every_steps: PositiveInt | None = None  # default: only at the end
+    eval_batch: PositiveInt | None = None  # sequences a forward pass of an evaluation
     best_metric: Literal["loss"] | Metric = "loss"  # of the dev split
     select: Literal["best", "last"] = "best"  # which weights the test evaluation uses
     # Evaluations of dev without a better `best_metric` after which training ends. None: never.

@@ -23,10 +23,65 @@ PAGE = ROOT / "docs" / "reference" / "architectures.md"
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_every_example_is_valid_and_named_like_its_file(path: Path) -> None:
     """People start from an example."""
-    matrix = load_matrix(path)
+    matrix = load_matrix(path, absent_ok=True)
 
     assert matrix.name == path.stem
     assert matrix.jobs
+    assert all("--" not in job.name and job.id[:8] not in job.name for job in matrix.jobs)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("peit-grid1", 110),
+        ("peit-grid2", 252),
+        ("peit-grid3", 36),
+        ("apet-pet", 264),
+        ("apet-matched", 264),
+        ("apet-ft", 66),
+        ("apet-ratio", 330),
+    ],
+)
+def test_the_studies_grids_have_their_cells(name: str, cells: int) -> None:
+    """With neither models nor data present, each cell a job of its own."""
+    matrix = load_matrix(EXAMPLES[0].with_name(f"{name}.yaml"), absent_ok=True)
+
+    assert matrix.cells == len(matrix.jobs) == cells
+    assert matrix.missing
+
+
+def test_what_grids_share_is_one_job() -> None:
+    """The same experiment has the same id in whichever matrix it stands."""
+    grids = [
+        {
+            job.id
+            for job in load_matrix(
+                EXAMPLES[0].with_name(f"peit-grid{number}.yaml"), absent_ok=True
+            ).jobs
+        }
+        for number in (1, 2, 3)
+    ]
+    one, two, three = grids
+
+    assert [len(one & two), len(two & three), len(one & three)] == [12, 6, 3]
+    assert len(one & two & three) == 2
+    assert len(one | two | three) == 379
+
+
+def test_what_follows_from_a_method_is_in_its_jobs() -> None:
+    """Alpha, dropout, schedule, warm-up, evaluation batch and engine of the study."""
+    jobs = load_matrix(EXAMPLES[0].with_name("peit-grid1.yaml"), absent_ok=True).jobs
+    by_method = {job.semantic.method.name: job.semantic for job in jobs}
+    lora, full = by_method["lora"], by_method["full"]
+
+    assert (lora.method.rank, lora.method.alpha, lora.train.eval_batch) == (512, 512.0, 2)
+    assert (lora.model.dropout, lora.train.weight_decay, lora.engine.zero_stage) == (0.1, 0.01, 2)
+    assert (lora.train.schedule, lora.train.warmup_steps) == ("linear", 531)
+    assert (full.train.schedule, full.train.warmup_steps) == ("constant", 0)
+    assert (full.model.dropout, full.train.weight_decay, full.train.eval_batch) == (0.0, 0.0, 1)
+    assert (full.engine.zero_stage, full.engine.offload) == (3, "parameters")
+    assert by_method["bitfit"].method.create
+    assert full.model.path == "google/t5-xl-lm-adapt"
 
 
 def test_the_quickstart_is_two_rates_times_two_seeds_with_one_rehearsal() -> None:
