@@ -38,6 +38,7 @@ from worker.snapshot import HostMemory, base_digest
 from worker.sources import model_source
 from worker.standing import Standing
 from worker.store_client import BoundedStore
+from worker.token_cache import TokenCache, token_directory
 
 # Ranks read and build at different speeds; only when training has begun is silence suspicious.
 START_PATIENCE = 5
@@ -62,7 +63,12 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
     geometry = _geometry(attempt)
     site = attempt.assignment.site
     tokenizer, data = build_data(
-        semantic, spec.run, site, code=code_of(attempt.job, semantic.code_digest)
+        semantic,
+        spec.run,
+        site,
+        code=code_of(attempt.job, semantic.code_digest),
+        cache=TokenCache(token_directory(attempt.job)),
+        keeps=attempt.layout.rank == 0,
     )
     model, base = build_model(attempt, tokenizer, classes=data.classes)
     normalised = not data.form.mean_loss and takes_num_items(model)

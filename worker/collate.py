@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,12 +34,16 @@ class Encoder:
     prompt: str  # with {input}
     max_length: int
     closes_prompt: bool = False  # with the end token
+    on_cut: Callable[[int], None] = lambda _length: None  # hears the whole length of what is cut
 
     def encode(self, source: str, output: str) -> Sample:
         """Return the sample. A prompt that is too long loses its beginning, an answer its end."""
         # Not str.format: `{input.__class__}` in a text must stay a text.
         prompt = self._ids(self.prompt.replace("{input}", source))
         answer = [*self._ids(output), self.tokenizer.eos_token_id]
+        whole = len(prompt) + len(answer) + self.closes_prompt
+        if whole > self.max_length:
+            self.on_cut(whole)
         answer = answer[: max(1, self.max_length - 1)]
         room = self.max_length - len(answer)
         # The first answer token is predicted from the prompt: at least one token of it stays.
@@ -64,6 +68,7 @@ class ClassEncoder:
     prompt: str  # with {input}
     max_length: int
     classes: Mapping[str, int]  # answer -> number
+    on_cut: Callable[[int], None] = lambda _length: None  # hears the whole length of what is cut
 
     def encode(self, source: str, output: str) -> Sample:
         """Return the sample. A prompt that is too long loses its end."""
@@ -73,6 +78,8 @@ class ClassEncoder:
         opens = [] if first is None else [first]
         closes = [self.tokenizer.eos_token_id if last is None else last]
         room = max(0, self.max_length - len(opens) - len(closes))
+        if len(ids) > room:
+            self.on_cut(len(opens) + len(ids) + len(closes))
         return Sample((*opens, *ids[:room], *closes), (self.classes[output],))
 
 

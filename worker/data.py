@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.contract.records import WorkerSite
-from jobs.spec import Run, Semantic
+from jobs.names import printable
+from jobs.spec import Run, Semantic, TaskSpec
 from worker.collate import ClassEncoder, Encoder, Sample
 from worker.evaluation_set import EvaluationSet, prepare
 from worker.failures import Misconfigured
@@ -17,10 +19,13 @@ from worker.order import DataOrder
 from worker.prompts import whole_prompt
 from worker.sources import tokenizer_source
 from worker.tasks import Task, load_task
+from worker.token_cache import TokenCache, tokenizer_identity, tokens_key
 from worker.vocabulary import load_tokenizer, vocabulary_digest
 from worker.writer import Writer
 
 Encode = Callable[[str, str], Sample]
+log = logging.getLogger("orch")
+NO_CACHE = TokenCache(None)
 MAX_CLASSES = 1000  # of an encoder, where the task does not say them
 
 
@@ -38,6 +43,38 @@ class Data:
     classes: int = 0  # of an encoder
 
 
+@dataclass(slots=True)
+class Lengths:
+    """Hears of texts that are longer than the task allows: counts or refuses them."""
+
+    task: TaskSpec
+    split: str = ""
+    source: str = ""
+    cut: int = 0
+    longest: int = 0
+
+    def note(self, length: int) -> None:
+        """Note a text of so many tokens. Raises `Misconfigured` where the task refuses it."""
+        if self.task.too_long == "refuse":
+            raise Misconfigured(
+                f"{self.task.path}: {self.split} example {printable(self.source)} has {length}"
+                f" tokens with its prompt and answer, task.max_length is {self.task.max_length}:"
+                " raise it, or set task.too_long: cut"
+            )
+        self.cut, self.longest = self.cut + 1, max(self.longest, length)
+
+    def say(self) -> None:
+        """Log how many were cut."""
+        if self.cut:
+            log.warning(
+                "%d texts are longer than task.max_length %d and were cut (the longest has %d"
+                " tokens)",
+                self.cut,
+                self.task.max_length,
+                self.longest,
+            )
+
+
 def build_tokenizer(semantic: Semantic, task: Task, run: Run, site: WorkerSite) -> Any:
     """Return the job's tokenizer, trained from the task's training text where none is given."""
     return load_tokenizer(
@@ -48,11 +85,17 @@ def build_tokenizer(semantic: Semantic, task: Task, run: Run, site: WorkerSite) 
 
 
 def build_data(
-    semantic: Semantic, run: Run, site: WorkerSite, *, code: Path | None = None
+    semantic: Semantic,
+    run: Run,
+    site: WorkerSite,
+    *,
+    code: Path | None = None,
+    cache: TokenCache = NO_CACHE,
+    keeps: bool = True,
 ) -> tuple[Any, Data]:
     """Return the tokenizer and the tokenised data. Raises `Misconfigured`.
 
-    `code`: where the snapshot of a plug-in lies.
+    `code`: where the snapshot of a plug-in lies; `keeps`: new samples are put into the cache.
     """
     task = load_task(semantic.task, base_dir=run.base_dir, data_root=site.data_root, code=code)
     tokenizer = build_tokenizer(semantic, task, run, site)
@@ -60,16 +103,34 @@ def build_data(
     classes = class_labels(semantic, task) if form.classes else None
     texts = semantic.task.label_texts
     labels = classes or (None if texts is None else list(texts.values()))
-    encode, writer = _encoders(semantic, tokenizer, form, classes)
+    key = tokens_key(
+        data=task.digest,
+        tokenizer=tokenizer_identity(tokenizer),
+        family=semantic.model.family,
+        classes=classes,
+    )
+    tokens = cache.open(key)
+    lengths = Lengths(semantic.task)
+    made, writer = _encoders(semantic, tokenizer, form, classes, lengths.note)
+
+    def encode(source: str, output: str) -> Sample:
+        lengths.source = source
+        return tokens.sample(lambda: made(source, output))
+
+    def inputs(split: str) -> list[str]:
+        rows = task.splits[split]
+        lengths.split = split
+        return list(rows["input"]) if tokens.found else _inputs(semantic, rows, tokenizer)
+
     train = task.splits["train"]
-    samples = list(map(encode, _inputs(semantic, train, tokenizer), train["output"]))
+    samples = list(map(encode, inputs("train"), train["output"]))
     order = DataOrder(
         seed=semantic.seed, samples=len(samples), global_batch=semantic.train.global_batch
     )
     evaluations = {
         split: prepare(
             encode,
-            _inputs(semantic, task.splits[split], tokenizer),
+            inputs(split),
             list(task.splits[split]["output"]),
             **_right(task, split),
             train_outputs=list(train["output"]),
@@ -78,10 +139,14 @@ def build_data(
             positive=semantic.task.positive_text,
             form=form,
             writer=writer,
+            kept=tokens.sample,
         )
         for split in task.splits
         if split != "train"
     }
+    lengths.say()
+    if keeps:
+        cache.keep(key, tokens)
     data = Data(
         train=samples,
         order=order,
@@ -126,7 +191,11 @@ def _inputs(semantic: Semantic, rows: Any, tokenizer: Any) -> list[str]:
 
 
 def _encoders(
-    semantic: Semantic, tokenizer: Any, form: Form, classes: Sequence[str] | None
+    semantic: Semantic,
+    tokenizer: Any,
+    form: Form,
+    classes: Sequence[str] | None,
+    on_cut: Callable[[int], None],
 ) -> tuple[Encode, Writer | None]:
     task = semantic.task
     # What stands before an example is in its text already, with the prompt.
@@ -134,7 +203,11 @@ def _encoders(
     if classes is not None:
         numbers = {label: number for number, label in enumerate(classes)}
         scorer = ClassEncoder(
-            tokenizer=tokenizer, prompt=prompt, max_length=task.max_length, classes=numbers
+            tokenizer=tokenizer,
+            prompt=prompt,
+            max_length=task.max_length,
+            classes=numbers,
+            on_cut=on_cut,
         )
         return scorer.encode, None
     encoder = Encoder(
@@ -142,9 +215,12 @@ def _encoders(
         prompt=prompt,
         max_length=task.max_length,
         closes_prompt=form.closes_prompt,
+        on_cut=on_cut,
     )
     writes = task.new_tokens > 0
-    writer = Writer(encoder=encoder, limit=task.new_tokens, form=form) if writes else None
+    # Its prompts are cut to leave room for the answer: nothing of the data is lost by that.
+    plain = replace(encoder, on_cut=lambda _length: None)
+    writer = Writer(encoder=plain, limit=task.new_tokens, form=form) if writes else None
     return encoder.encode, writer
 
 

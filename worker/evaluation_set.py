@@ -58,11 +58,12 @@ def prepare(
     writer: Writer | None = None,
     references: Sequence[Sequence[str]] = (),
     groups: Sequence[Sequence[str]] = (),
+    kept: Callable[[Callable[[], Sample]], Sample] = lambda make: make(),
 ) -> EvaluationSet:
     """Return the set to score: with few different training outputs, all of them as labels.
 
     `known_labels` are the labels whatever stands in the training data; a `writer` means there
-    are none.
+    are none. `kept`: takes a prompt from where it is kept, or has it made.
     """
     labels = sorted(set(train_outputs if known_labels is None else known_labels))
     if form.classes:
@@ -86,10 +87,16 @@ def prepare(
         positive=positive,
         form=form,
         writer=writer,
-        prompts=[writer.prompt(source) for source in inputs] if writer else (),
+        prompts=[_prompt(writer, source, kept) for source in inputs] if writer else (),
         references=references,
         groups=groups,
     )
+
+
+def _prompt(
+    writer: Writer, source: str, kept: Callable[[Callable[[], Sample]], Sample]
+) -> tuple[int, ...]:
+    return kept(lambda: Sample(tuple(writer.prompt(source)), ())).prompt
 
 
 def plan_batches(examples: EvaluationSet, sequences: int) -> Iterator[range]:

@@ -88,7 +88,7 @@ def reading_of(spec: TaskSpec) -> dict[str, Any]:
     """Return how the files are read. Unset later fields are left out: digests must not change."""
     since = {
         "header", "labels", "positive_label", "metrics", "max_new_tokens",
-        "superni", "shots", "held_out_examples", "code",
+        "superni", "shots", "held_out_examples", "code", "too_long",
     }  # fmt: skip
     unset = {name for name in since if getattr(spec, name) is None}
     reading = spec.model_dump(mode="json", exclude={"path", "revision"} | unset)

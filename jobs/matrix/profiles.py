@@ -27,12 +27,18 @@ class Profile:
         return f"{name}-{self.name}"
 
 
+RESERVED = frozenset({"dry", "data"})  # print only; tokenise only
+
+
 def choose_profile(document: Document, wanted: str | None, findings: Findings) -> Profile | None:
     """Return the wanted profile. All are read, so that a wrong one is found before it is wanted."""
     node = document.data.get("profiles") if isinstance(document.data, dict) else None
     found: dict[str, Profile] = {}
     if isinstance(node, dict) and node:
         found = {name: _profile(document, name, one, findings) for name, one in node.items()}
+        for name in RESERVED & node.keys():
+            message, fix = f"every matrix has a profile {name}", "choose another name"
+            findings.add(document.problem(("profiles", name), message, fix, key=True))
     elif node is not None:
         message = f"must be a mapping, not {printable(node)}"
         fix = "write e.g. `dev: {train.steps: 4}`"

@@ -43,6 +43,7 @@ class TaskSpec(SpecModel):
     prompt: str = PROMPT
     max_length: PositiveInt = 64  # tokens, prompt and answer together
     max_new_tokens: PositiveInt | None = None  # of a generated answer
+    too_long: Literal["cut", "refuse"] | None = None  # what exceeds max_length; None: cut
     max_train_examples: PositiveInt | None = None
     max_eval_examples: PositiveInt | None = None
     # What the file says -> the answer; another label is an error. `number`, `original`: the

@@ -71,7 +71,8 @@ Profile = Annotated[
     typer.Option(
         "--profile",
         metavar="NAME",
-        help="What the matrices' `profiles:` say under this name wins over all else in them.",
+        help="What the matrices' `profiles:` say under this name wins over all else in them."
+        " `dry`: as --dry-run. `data`: tokenise the data here, submit nothing.",
         show_default=False,
     ),
 ]

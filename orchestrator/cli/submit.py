@@ -20,6 +20,7 @@ from orchestrator.cli.session import (
     remember,
     state_home,
 )
+from orchestrator.cli.warming import DATA, DRY, warm_data
 
 if TYPE_CHECKING:
     from jobs.matrix import Matrix
@@ -83,8 +84,11 @@ def submit(
       orch submit a.yaml b.yaml --backend slurm
       orch submit matrix.yaml --set train.steps=20 --dry-run
       orch submit matrix.yaml --profile dev --wait
+      orch submit matrix.yaml --profile data
       orch submit edited.yaml --prune
     """
+    dry_run, only_data = dry_run or profile == DRY, profile == DATA
+    profile = None if profile in (DRY, DATA) else profile
     _check_options(dry_run=dry_run, wait=wait, timeout=timeout)
     home = state_home(site)
     chosen = choose_backend(home, backend, site, slots=slots)
@@ -94,6 +98,9 @@ def submit(
         _show_plan(plan_only(home, loaded), chosen, loaded, prune=prune, as_json=as_json)
         return
     loaded, _ = load_fetched(*asked, profile=profile, offline=offline)
+    if only_data:
+        warm_data(loaded, chosen, as_json=as_json)
+        return
     remember(chosen)
     service = open_with(chosen)
     earlier = service.rows(None)
