@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jobs.contract.records import WorkerSite
-from jobs.names import printable
-from jobs.spec import Run, Semantic, TaskSpec
+from jobs.spec import Run, Semantic
 from worker.collate import ClassEncoder, Encoder, Sample
 from worker.evaluation_set import EvaluationSet, prepare
 from worker.failures import Misconfigured
 from worker.forms import FORMS, Form
+from worker.lengths import Lengths
 from worker.order import DataOrder
 from worker.prompts import whole_prompt
 from worker.sources import tokenizer_source
 from worker.tasks import Task, load_task
-from worker.token_cache import TokenCache, tokenizer_identity, tokens_key
+from worker.token_cache import TokenCache, Tokens, tokenizer_identity, tokens_key
 from worker.vocabulary import load_tokenizer, vocabulary_digest
 from worker.writer import Writer
 
 Encode = Callable[[str, str], Sample]
-log = logging.getLogger("orch")
 NO_CACHE = TokenCache(None)
 MAX_CLASSES = 1000  # of an encoder, where the task does not say them
 
@@ -41,38 +39,6 @@ class Data:
     digest: str
     vocabulary_digest: str
     classes: int = 0  # of an encoder
-
-
-@dataclass(slots=True)
-class Lengths:
-    """Hears of texts that are longer than the task allows: counts or refuses them."""
-
-    task: TaskSpec
-    split: str = ""
-    source: str = ""
-    cut: int = 0
-    longest: int = 0
-
-    def note(self, length: int) -> None:
-        """Note a text of so many tokens. Raises `Misconfigured` where the task refuses it."""
-        if self.task.too_long == "refuse":
-            raise Misconfigured(
-                f"{self.task.path}: {self.split} example {printable(self.source)} has {length}"
-                f" tokens with its prompt and answer, task.max_length is {self.task.max_length}:"
-                " raise it, or set task.too_long: cut"
-            )
-        self.cut, self.longest = self.cut + 1, max(self.longest, length)
-
-    def say(self) -> None:
-        """Log how many were cut."""
-        if self.cut:
-            log.warning(
-                "%d texts are longer than task.max_length %d and were cut (the longest has %d"
-                " tokens)",
-                self.cut,
-                self.task.max_length,
-                self.longest,
-            )
 
 
 def build_tokenizer(semantic: Semantic, task: Task, run: Run, site: WorkerSite) -> Any:
@@ -101,8 +67,8 @@ def build_data(
     tokenizer = build_tokenizer(semantic, task, run, site)
     form = FORMS[semantic.model.family]
     classes = class_labels(semantic, task) if form.classes else None
-    texts = semantic.task.label_texts
-    labels = classes or (None if texts is None else list(texts.values()))
+    known = semantic.task.label_texts
+    labels = classes or (None if known is None else list(known.values()))
     key = tokens_key(
         data=task.digest,
         tokenizer=tokenizer_identity(tokenizer),
@@ -112,35 +78,10 @@ def build_data(
     tokens = cache.open(key)
     lengths = Lengths(semantic.task)
     made, writer = _encoders(semantic, tokenizer, form, classes, lengths.note)
-
-    def encode(source: str, output: str) -> Sample:
-        lengths.source = source
-        return tokens.sample(lambda: made(source, output))
-
-    def inputs(split: str) -> list[str]:
-        rows = task.splits[split]
-        lengths.split = split
-        return list(rows["input"]) if tokens.found else _inputs(semantic, rows, tokenizer)
-
-    train = task.splits["train"]
-    samples = list(map(encode, inputs("train"), train["output"]))
-    order = DataOrder(
-        seed=semantic.seed, samples=len(samples), global_batch=semantic.train.global_batch
-    )
+    texts = _Texts(semantic, task, tokenizer, tokens, lengths, made)
+    samples = list(map(texts.encode, texts.inputs("train"), task.splits["train"]["output"]))
     evaluations = {
-        split: prepare(
-            encode,
-            inputs(split),
-            list(task.splits[split]["output"]),
-            **_right(task, split),
-            train_outputs=list(train["output"]),
-            known_labels=labels,
-            metrics=semantic.task.measured,
-            positive=semantic.task.positive_text,
-            form=form,
-            writer=writer,
-            kept=tokens.sample,
-        )
+        split: _evaluation(texts, split, labels=labels, writer=writer)
         for split in task.splits
         if split != "train"
     }
@@ -149,7 +90,9 @@ def build_data(
         cache.keep(key, tokens)
     data = Data(
         train=samples,
-        order=order,
+        order=DataOrder(
+            seed=semantic.seed, samples=len(samples), global_batch=semantic.train.global_batch
+        ),
         evaluations=evaluations,
         pad_id=tokenizer.pad_token_id,
         form=form,
@@ -158,6 +101,50 @@ def build_data(
         classes=len(classes or ()),
     )
     return tokenizer, data
+
+
+@dataclass(slots=True)
+class _Texts:
+    """A task's texts on their way to samples, from the cache where it has them."""
+
+    semantic: Semantic
+    task: Task
+    tokenizer: Any
+    tokens: Tokens
+    lengths: Lengths
+    made: Encode
+
+    def encode(self, source: str, output: str) -> Sample:
+        """Return the next sample."""
+        self.lengths.source = source
+        return self.tokens.sample(lambda: self.made(source, output))
+
+    def inputs(self, split: str) -> list[str]:
+        """Return what `encode` gets; anything of that number where samples are found."""
+        rows = self.task.splits[split]
+        self.lengths.split = split
+        if self.tokens.found:
+            return list(rows["input"])
+        return _inputs(self.semantic, rows, self.tokenizer)
+
+
+def _evaluation(
+    texts: _Texts, split: str, *, labels: Sequence[str] | None, writer: Writer | None
+) -> EvaluationSet:
+    semantic, task = texts.semantic, texts.task
+    return prepare(
+        texts.encode,
+        texts.inputs(split),
+        list(task.splits[split]["output"]),
+        **_right(task, split),
+        train_outputs=list(task.splits["train"]["output"]),
+        known_labels=labels,
+        metrics=semantic.task.measured,
+        positive=semantic.task.positive_text,
+        form=FORMS[semantic.model.family],
+        writer=writer,
+        kept=texts.tokens.sample,
+    )
 
 
 def _right(task: Task, split: str) -> dict[str, Any]:
