@@ -61,15 +61,7 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
     )
     # Before the ranks meet: what is misconfigured, every rank finds out by itself.
     geometry = _geometry(attempt)
-    site = attempt.assignment.site
-    tokenizer, data = build_data(
-        semantic,
-        spec.run,
-        site,
-        code=code_of(attempt.job, semantic.code_digest),
-        cache=TokenCache(token_directory(attempt.job)),
-        keeps=attempt.layout.rank == 0,
-    )
+    tokenizer, data = _data(attempt)
     model, base = build_model(attempt, tokenizer, classes=data.classes)
     normalised = not data.form.mean_loss and takes_num_items(model)
     hit("build.before_rendezvous")
@@ -108,6 +100,17 @@ def build_session(attempt: Attempt, *, progress: Progress, preemption: Preemptio
         environment=environment(device, threads=threads, packages=attempt.claim.packages),
         base=base,
         normalised_loss=normalised,
+    )
+
+
+def _data(attempt: Attempt) -> tuple[Any, Data]:
+    return build_data(
+        attempt.training,
+        attempt.spec.run,
+        attempt.assignment.site,
+        code=code_of(attempt.job, attempt.training.code_digest),
+        cache=TokenCache(token_directory(attempt.job)),
+        keeps=attempt.layout.rank == 0,
     )
 
 

@@ -104,11 +104,7 @@ def submit(
     remember(chosen)
     service = open_with(chosen)
     earlier = service.rows(None)
-    planned = service.plan(loaded)
-    space = _space(planned, chosen)
-    _say_space(space)
-    _say_deadlines(planned, chosen, earlier)
-    _say_changes(planned, prune=prune, yes=yes)
+    space = _say_plan(service.plan(loaded), chosen, earlier, prune=prune, yes=yes)
     report = service.submit(loaded, prune=prune)
     _say_submitted(service, report, chosen, loaded, as_json=as_json, earlier=earlier)
     code, fields = _outcome(report), dict[str, Any]()
@@ -126,6 +122,17 @@ def submit(
         document = submit_document(report, watcher=service.watcher(), space=space)
         streams.show_document({**document, **fields})
     raise typer.Exit(int(code))
+
+
+def _say_plan(
+    planned: Plan, chosen: Chosen, earlier: Sequence[JobRow], *, prune: bool, yes: bool
+) -> CheckpointSpace | None:
+    """Say what a submission is about to do; ask where jobs would end. Return the space it needs."""
+    space = _space(planned, chosen)
+    _say_space(space)
+    _say_deadlines(planned, chosen, earlier)
+    _say_changes(planned, prune=prune, yes=yes)
+    return space
 
 
 def _check_options(*, dry_run: bool, wait: bool, timeout: float | None) -> None:
