@@ -84,7 +84,6 @@ def submit(
       orch submit a.yaml b.yaml --backend slurm
       orch submit matrix.yaml --set train.steps=20 --dry-run
       orch submit matrix.yaml --profile dev --wait
-      orch submit matrix.yaml --profile data
       orch submit edited.yaml --prune
     """
     dry_run, only_data = dry_run or profile == DRY, profile == DATA
@@ -94,8 +93,7 @@ def submit(
     chosen = choose_backend(home, backend, site, slots=slots)
     asked = (matrices, overrides or (), chosen.worker_site)
     if dry_run:
-        loaded = load_here(*asked, profile=profile, absent_ok=True)
-        _show_plan(plan_only(home, loaded), chosen, loaded, prune=prune, as_json=as_json)
+        _show_plan(load_here(*asked, profile=profile, absent_ok=True), chosen, prune, as_json)
         return
     loaded, _ = load_fetched(*asked, profile=profile, offline=offline)
     if only_data:
@@ -142,9 +140,8 @@ def _check_options(*, dry_run: bool, wait: bool, timeout: float | None) -> None:
         raise Stop(Exit.USAGE, "--dry-run and --wait exclude each other", fix="give one of them")
 
 
-def _show_plan(
-    plan: Plan, chosen: Chosen, loaded: Sequence[Matrix], *, prune: bool, as_json: bool
-) -> None:
+def _show_plan(loaded: Sequence[Matrix], chosen: Chosen, prune: bool, as_json: bool) -> None:
+    plan = plan_only(chosen.home, loaded)
     from orchestrator.views.documents import plan_document
     from orchestrator.views.missing import missing_lines
     from orchestrator.views.plan import PLAN_LIMIT, change_lines, plan_line, plan_table
