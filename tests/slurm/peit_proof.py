@@ -63,8 +63,9 @@ resources: {{memory_gb: 1, time_limit_minutes: 30}}
 save: {{every_steps: 10}}
 grace_seconds: 15
 """
-BY_SIZE = ("--rows", "method.name,method.rank", "--columns", "train.lr", "--metric")
-OF_CATEGORIES = ("--where", "train.lr=0.01", "--rows", "metric", "--columns", "method.name")
+SIZES = "method.name,method.rank"
+BY_SIZE = ("--rows", SIZES, "--columns", "train.lr", "--metric")
+OF_CATEGORIES = ("--where", "train.lr=0.01", "--rows", "metric", "--columns", SIZES)
 TABLES = (
     (*BY_SIZE, "test.rougeL"),
     (*BY_SIZE, "traditional.rougeL"),
