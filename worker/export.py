@@ -43,6 +43,7 @@ from worker.sources import model_source
 from worker.tasks import load_task
 
 BASE = "base"  # the frozen model of an adapter, where nobody else has it
+OWN_MODULES = frozenset({"adapter", "parallel_adapter", "compacter", "apet"})
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -175,6 +176,12 @@ def export(job: JobDir, to: Path, *, weights: str, name: str | None, merge: bool
     if to.exists():
         raise ExportImpossible(f"{to} exists already")
     spec = JobSpec.model_validate_json(job.spec.read_bytes())
+    method = _training(spec).method.name
+    if method in OWN_MODULES:
+        raise ExportImpossible(
+            f"method {method} puts modules of its own into the model, which neither peft nor"
+            f" transformers can load; the trained tensors are in {job.weights}"
+        )
     site = _site_of(job)
     tensors = trained_tensors(job, spec, weights=weights, name=name)
     model, tokenizer, texts = build(job, spec, site)

@@ -25,7 +25,7 @@ from jobs.contract.paths import JobDir
 from jobs.spec import canonical_json
 from worker.collate import Sample
 
-FORMAT = 1
+FORMAT = 1  # grows when equal keys may give other samples
 MAX_BYTES = 8 << 30
 LEAST_SAMPLES = 2_000  # fewer are made sooner than they are found
 PARTS = ("prompts", "prompt_ends", "answers", "answer_ends")

@@ -43,14 +43,21 @@ def outcome_of(job: JobDir) -> Outcome:
 
 
 def bench(
-    root: Path, name: str, server: ForkServer | None, *, run: Run = WAITED_FOR, **changes: Any
+    root: Path,
+    name: str,
+    server: ForkServer | None,
+    *,
+    run: Run = WAITED_FOR,
+    held_out: int = 11,
+    **changes: Any,
 ) -> Bench:
-    """Return a bench for the tiny job with changes."""
-    return Bench(root / name, server, semantic(write_task(root / "task"), **changes), run)
+    """Return a bench for the tiny job with changes; `held_out`: examples of dev and test each."""
+    task = write_task(root / "task", held_out=held_out)
+    return Bench(root / name, server, semantic(task, **changes), run)
 
 
-def uninterrupted(root: Path, server: ForkServer, **changes: Any) -> Outcome:
+def uninterrupted(root: Path, server: ForkServer, *, held_out: int = 11, **changes: Any) -> Outcome:
     """Run the job in one attempt."""
-    job = bench(root, "whole", server, **changes)
+    job = bench(root, "whole", server, held_out=held_out, **changes)
     job.until_done(limit=1)
     return outcome(job)

@@ -13,7 +13,8 @@ import pytest
 from jobs.catalog import METHOD_FAMILIES
 from tests.e2e.comparison import bench, outcome, uninterrupted
 from tests.e2e.test_export import exported
-from tests.e2e.test_preempted_evaluation import TEST
+from tests.e2e.test_preempted_evaluation import MANY, TEST
+from worker.export import main
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
@@ -84,6 +85,7 @@ def test_a_preempted_run_ends_in_the_same_bits(
 ) -> None:
     """In the midst of training and of the test; the loss falls."""
     changes = {**PAIR, **FAMILIES[family], **METHODS[method], "engine__zero_stage": stage}
+    changes["held_out"] = MANY if stage == 3 else 11
     whole = uninterrupted(tmp_path, fork_server, **changes)
     job = bench(tmp_path, "broken", fork_server, **changes)
 
@@ -113,3 +115,24 @@ def test_a_seq2seq_answer_is_written_and_its_adapter_exported(
 
     assert "squad_f1" in job.result.metrics["test"]
     assert exported(job, tmp_path / "adapter", capsys) == 0.0
+
+
+@pytest.mark.parametrize(("method", "loads"), [("lora", True), ("full", True), ("adapter", False)])
+def test_an_encoder_is_exported_with_its_head(
+    tmp_path: Path,
+    fork_server: ForkServer,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    *,
+    loads: bool,
+) -> None:
+    """peft and transformers load it with the same logits; what they cannot load is refused."""
+    job = bench(tmp_path, "job", fork_server, **PAIR, **FAMILIES["encoder"], **METHODS[method])
+    job.until_done(limit=1)
+    if loads:
+        assert exported(job, tmp_path / "made", capsys) == 0.0
+        return
+    words = ["--job", str(job.job.path), "--to", str(tmp_path / "made")]
+    assert main(words) == 1
+    assert "modules of its own" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()

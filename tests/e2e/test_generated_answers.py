@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.comparison import bench, outcome, uninterrupted
-from tests.e2e.test_preempted_evaluation import PARTITIONED, TEST
+from tests.e2e.test_preempted_evaluation import MANY, PARTITIONED, TEST
 from worker.forkserver import ForkServer
 
 pytestmark = pytest.mark.e2e
@@ -23,6 +23,7 @@ def test_preempted_while_writing(
     """The task's metrics are in the result, and a stop while testing changes nothing of it."""
     changes = {
         **changes,
+        "held_out": MANY if ranks > 1 else 11,
         "engine__ranks": ranks,
         "task__metrics": ["squad_f1", "rougeL"],
         "task__max_new_tokens": 3,
