@@ -1,0 +1,1 @@
+"""The ten properties of `scripts/proof properties`, and what peers do in their place."""
