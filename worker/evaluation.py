@@ -71,8 +71,10 @@ def evaluate(
         for current in range(rounds):
             if name == "dev":
                 hit("evaluate.before_dev_round")
-            else:
+            elif name == "test":
                 hit("evaluate.before_test_round")
+            else:
+                hit("evaluate.before_further_round")
             if agreement.gives_up(current, noticed=noticed()):
                 if kept.flush():
                     came_to(done, len(examples))

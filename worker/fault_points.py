@@ -15,6 +15,7 @@ FAULT_POINTS: dict[str, str] = {
     "loop.after_step": "an optimizer step is done; nothing of it is on disk",
     "evaluate.before_dev_round": "the next round of the dev evaluation is about to be scored",
     "evaluate.before_test_round": "the next round of the final test is about to be scored",
+    "evaluate.before_further_round": "the next round of a test after the test is to be scored",
     "scores.before_append": "scores of finished batches are in memory only",
     "metrics.before_flush": "rows of the curve are in memory only",
     "save.before_stage": "this rank's state is encoded, nothing is staged",

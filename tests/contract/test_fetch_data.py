@@ -16,7 +16,7 @@ from jobs.spec import Semantic, TaskSpec
 from tests.contract.fake_hub import COMMIT, FakeHub
 from tests.contract.test_fetch import Desk
 from worker.failures import Misconfigured
-from worker.sources import task_files
+from worker.sources import files_of_task
 
 LATER = "7a" * 20
 MATRIX = """\
@@ -80,8 +80,8 @@ def test_a_data_set_is_fetched_once_and_jobs_find_it_offline(desk: Desk, hub: Fa
     assert plan["missing"] == []
     task: dict[str, Any] = plan["jobs"][0]["spec"]["semantic"]["task"]
     assert (task["path"], task["revision"]) == ("hub:org/tasks/sst2", COMMIT)
-    files = task_files(TaskSpec.model_validate(task), base_dir=None, data_root=None)
-    assert files["dev"].read_bytes() == b"good dev\tyes\n"
+    _, files = files_of_task(TaskSpec.model_validate(task), base_dir=None, data_root=None)
+    assert files["dev"][0].read_bytes() == b"good dev\tyes\n"
 
 
 def test_submit_fetches_before_it_submits(desk: Desk) -> None:
@@ -108,8 +108,8 @@ def test_queued_jobs_keep_their_commit_when_main_moves_on(desk: Desk, hub: FakeH
 
     assert (old.revision, task_of(desk).revision) == (COMMIT, LATER)
     assert old.content_digest != task_of(desk).content_digest
-    files = task_files(old, base_dir=None, data_root=None)
-    assert files["test"].read_bytes() == b"good test\tyes\n"
+    _, files = files_of_task(old, base_dir=None, data_root=None)
+    assert files["test"][0].read_bytes() == b"good test\tyes\n"
 
 
 def test_a_snapshot_that_was_edited_is_refused_by_the_worker(desk: Desk) -> None:
@@ -121,7 +121,7 @@ def test_a_snapshot_that_was_edited_is_refused_by_the_worker(desk: Desk) -> None
     (snapshot / "sst2/dev.tsv").resolve().write_text("another\tno\n")
 
     with pytest.raises(Misconfigured, match="have changed since"):
-        task_files(task, base_dir=None, data_root=None)
+        files_of_task(task, base_dir=None, data_root=None)
 
 
 def test_a_mirror_of_the_site_comes_first(desk: Desk, hub: FakeHub, tmp_path: Path) -> None:

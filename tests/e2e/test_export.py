@@ -104,7 +104,7 @@ def test_a_subset_is_exported_as_a_whole_model(
 
     written = dict(load_model(tmp_path / "model").named_parameters())
     spec = export.JobSpec.model_validate_json(job.job.spec.read_bytes())
-    before, _, _ = export.build(spec, job.site)
+    before, _, _ = export.build(job.job, spec, job.site)
     trained = {n: written[n].detach() for n, p in before.named_parameters() if p.requires_grad}
     assert mapping_digest(trained) == job.result.weights_digest
     frozen = {n: p for n, p in before.named_parameters() if not p.requires_grad}

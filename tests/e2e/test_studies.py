@@ -42,8 +42,7 @@ def test_superni_with_a_traditional_test(tmp_path: Path, fork_server: ForkServer
     testing = job.attempt(stop_at=1, point=TEST)
     assert testing.exit_code == 75, testing.log()
     assert testing.progress.phase == "testing"
-    # Two examples a round: the third round of the evaluations that remain is of memorisation.
-    again = job.attempt(stop_at=5, point=TEST)
+    again = job.attempt(stop_at=2, point="evaluate.before_further_round")
     assert again.exit_code == 75, again.log()
     assert again.progress.phase == "testing_traditional"
     job.until_done(limit=1)
