@@ -205,14 +205,21 @@ class StubJobs:
     def wait(self, key: TaskKey, *states: TaskState, seconds: float = 60) -> Known:
         """Wait until a task is in one of the states."""
         seen: list[Known] = []
+        said: list[str] = [""]
 
         def there() -> bool:
             answer = self.look(key)
+            if str(answer) != said[-1]:
+                said.append(str(answer))
             if isinstance(answer, Known) and answer.state in states:
                 seen.append(answer)
             return bool(seen)
 
-        until(there, f"{key.scheduler_id}_{key.index} to be {states}", seconds=seconds)
+        what = f"{key.scheduler_id}_{key.index} to be {states}"
+        try:
+            until(there, what, seconds=seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; Slurm said in turn {said[1:]}") from error
         return seen[-1]
 
     def started(self, spec: JobSpec, times: int = 1) -> None:

@@ -77,7 +77,7 @@ def second_copy(jobs: StubJobs, spec: JobSpec, key: TaskKey, node: str) -> None:
 
 def is_over_as_fenced(jobs: StubJobs, spec: JobSpec, key: TaskKey) -> None:
     """The older copy said why it left; the newer one's result is that of a whole run."""
-    jobs.wait(key, T.COMPLETED, seconds=60)
+    jobs.wait(key, T.COMPLETED, seconds=150)
     record = read_record(jobs.job(spec).attempt(1).exit_record(0), ExitRecord)
     assert record is not None
     assert (record.outcome, record.exit_code) == (Outcome.FENCED, 1), record
